@@ -1,0 +1,60 @@
+"""A NATS connection that never gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+
+#: NATS refuses messages above 1 MiB; answers are filled up to this many bytes, the rest goes in another message.
+MESSAGE_BYTES = 900_000
+
+
+async def connect(
+    url: str,
+    *,
+    role: str,
+    name: str,
+    user: str | None = None,
+    password: str | None = None,
+    on_reconnect: Callable[[], Awaitable[None]] | None = None,
+    on_error: Callable[[Exception], Awaitable[None]] | None = None,
+) -> Client:
+    """Connect to NATS, and keep reconnecting for ever once connected.
+
+    Args:
+        url: nats://host:port, several with commas.
+        role: scheduler, approvals or executor; prefix of the inbox, as the server's permissions want it.
+        name: Shown in the server's connection list.
+        user, password: The role's credentials; None for a server without users.
+        on_reconnect: Called after the connection is back, e.g. to claim again.
+        on_error: Called with every error of the connection; they never end it.
+
+    Raises:
+        nats.errors.NoServersError: The first connection failed for five seconds.
+    """
+    options: dict[str, Any] = {}
+    if user:
+        options |= {"user": user, "password": password or ""}
+    if on_reconnect:
+        options["reconnected_cb"] = on_reconnect
+
+    async def swallow(_: Exception) -> None:
+        return None
+
+    client: Client = await nats.connect(
+        servers=url.split(","),
+        name=name,
+        inbox_prefix=f"_INBOX.{role}".encode(),
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.25,
+        connect_timeout=5,
+        ping_interval=10,
+        max_outstanding_pings=2,
+        error_cb=on_error or swallow,
+        **options,
+    )
+    return client

@@ -1,0 +1,1 @@
+"""The pure core: plans, state, events, decide and evolve."""

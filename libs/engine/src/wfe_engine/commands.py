@@ -1,0 +1,137 @@
+"""What can be asked of a run. `decide` turns a command into events and effects, or refuses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from wfe_engine.state import Fault, Scope
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every command."""
+
+
+class Start(Command, kw_only=True):
+    """Begin a run, from nothing or from a fork's frontier.
+
+    Attributes:
+        template, template_version, trigger, input, labels: See `events.RunCreated`.
+        forked_from, snapshot, scopes, next_no: Of a fork.
+    """
+
+    template: str
+    template_version: int
+    trigger: str
+    input: dict[str, Any]
+    labels: dict[str, str] = {}
+    forked_from: str = ""
+    snapshot: str = ""
+    scopes: dict[str, Scope] = {}
+    next_no: int = 1
+
+
+class Report(Command, kw_only=True):
+    """An executor reports the outcome of an attempt. Its fence was checked, or will be by the commit.
+
+    Attributes:
+        no: Step.
+        output: JSON bytes of the result; None when it failed.
+        fault: Why it failed; None when it did not.
+        retryable: Whether another attempt can help.
+        retry_after: Seconds the other side asked to wait.
+        executor: That ran it.
+        fence: It was leased under; the commit refuses any other.
+        started_at: When the attempt began; Unix seconds.
+    """
+
+    no: int
+    output: bytes | None = None
+    fault: Fault | None = None
+    retryable: bool = True
+    retry_after: float | None = None
+    executor: str = ""
+    fence: int = 0
+    started_at: float | None = None
+
+
+class ClockRanOut(Command, kw_only=True):
+    """A clock of a step ran out, or its leases were lost too often: it fails without another attempt.
+
+    Attributes:
+        no: Step.
+        fence: Its dispatch row had; the commit refuses any other.
+        fault: QUEUE_TIMEOUT, TOTAL_TIMEOUT or LEASES_LOST.
+    """
+
+    no: int
+    fence: int
+    fault: Fault
+
+
+class TimerDue(Command, kw_only=True):
+    """The moment a wait was set for has come; `no` 0 is the run's own total clock."""
+
+    no: int
+    due: float
+
+
+class GateClosed(Command, kw_only=True):
+    """A gate was decided, or expired.
+
+    Attributes:
+        gate: UUID, as text.
+        outcome: approve, reject or fail.
+        expired: Whether the deadline decided.
+        decided_by: Principal's id; empty when nobody did.
+        comment: What the decider said.
+    """
+
+    gate: str
+    outcome: str
+    expired: bool = False
+    decided_by: str = ""
+    comment: str = ""
+
+
+class Pause(Command, kw_only=True):
+    """Claim nothing new."""
+
+
+class Resume(Command, kw_only=True):
+    """Go on after a pause."""
+
+
+class Cancel(Command, kw_only=True):
+    """End it; `hard` also leaves out what the template would still do."""
+
+    hard: bool = False
+
+
+class Retry(Command, kw_only=True):
+    """Go on after a failure or a cancellation."""
+
+
+class TakeSnapshot(Command, kw_only=True):
+    """Keep the state as it is now."""
+
+    name: str = ""
+
+
+class Rollback(Command, kw_only=True):
+    """Go back to a snapshot.
+
+    Attributes:
+        snapshot: UUID, as text.
+        seq: Last event it holds.
+        scopes: Its frontier.
+    """
+
+    snapshot: str
+    seq: int
+    scopes: dict[str, Scope]
+
+
+class Advance(Command, kw_only=True):
+    """Decide again what had to wait for an expression; changes nothing when nothing waits."""

@@ -1,0 +1,226 @@
+"""`evolve(state, event, at) -> state`: how each event changes the state. The only code that makes states.
+
+No event is refused here: whether something may happen is decided before (`decide`), what has happened has happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from wfe_engine import events as ev
+from wfe_engine.state import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    READY,
+    RUNNING,
+    WAITING,
+    WAITING_APPROVAL,
+    RunState,
+    Scope,
+    Step,
+)
+
+E = TypeVar("E", bound=ev.Event)
+_RULES: dict[type[ev.Event], Callable[[RunState, ev.Event, float], RunState]] = {}
+
+
+def evolve(state: RunState, event: ev.Event, at: float) -> RunState:
+    """The state after an event that happened at that moment (Unix seconds)."""
+    return _RULES[type(event)](state, event, at)
+
+
+def fold(log: Iterable[tuple[ev.Event, float]], state: RunState | None = None) -> RunState:
+    """The state after a whole log of (event, moment), from nothing or from a state."""
+    current = RunState() if state is None else state
+    for event, at in log:
+        current = evolve(current, event, at)
+    return current
+
+
+def _rule(kind: type[E]) -> Callable[[Callable[[RunState, E, float], RunState]], Callable[[RunState, E, float], RunState]]:
+    def keep(function: Callable[[RunState, E, float], RunState]) -> Callable[[RunState, E, float], RunState]:
+        _RULES[kind] = function  # type: ignore[assignment]
+        return function
+
+    return keep
+
+
+def _with_scope(state: RunState, key: str, scope: Scope, **changes: object) -> RunState:
+    return replace(state, seq=state.seq + 1, scopes={**state.scopes, key: scope}, **changes)  # type: ignore[arg-type]
+
+
+def _entered(state: RunState, event: ev.StepEvent, step: Step) -> RunState:
+    scope = state.scopes[event.scope]
+    live = {**scope.live, event.i: step}
+    return _with_scope(state, event.scope, replace(scope, live=live), next_no=max(state.next_no, event.no + 1))
+
+
+def _changed(state: RunState, event: ev.StepEvent, **changes: object) -> RunState:
+    scope = state.scopes[event.scope]
+    step = replace(scope.live[event.i], **changes)  # type: ignore[arg-type]
+    return _with_scope(state, event.scope, replace(scope, live={**scope.live, event.i: step}))
+
+
+def _left(scope: Scope, index: int) -> dict[int, Step]:
+    return {i: step for i, step in scope.live.items() if i != index}
+
+
+def _bit(bits: str, index: int) -> str:
+    return f"{int(bits, 16) | 1 << index:x}"
+
+
+@_rule(ev.RunCreated)
+def _run_created(state: RunState, event: ev.RunCreated, at: float) -> RunState:
+    return replace(
+        state, seq=state.seq + 1, scopes=event.scopes or {"": Scope()}, next_no=event.next_no, deadline=event.deadline
+    )
+
+
+@_rule(ev.RunStarted)
+def _run_started(state: RunState, event: ev.RunStarted, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1, status=RUNNING)
+
+
+@_rule(ev.RunPaused)
+def _run_paused(state: RunState, event: ev.RunPaused, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1, paused_at=at)
+
+
+@_rule(ev.RunResumed)
+def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
+    scopes = {
+        key: replace(
+            scope,
+            live={
+                i: step if step.due is None else replace(step, due=step.due + event.paused_for)
+                for i, step in scope.live.items()
+            },
+        )
+        for key, scope in state.scopes.items()
+    }
+    deadline = None if state.deadline is None else state.deadline + event.paused_for
+    return replace(state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline)
+
+
+@_rule(ev.RunCompleted)
+def _run_completed(state: RunState, event: ev.RunCompleted, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1, status=COMPLETED, paused_at=None, fault=None, reason="")
+
+
+@_rule(ev.RunFailed)
+def _run_failed(state: RunState, event: ev.RunFailed, at: float) -> RunState:
+    return replace(
+        state, seq=state.seq + 1, status=FAILED, paused_at=None, fault=event.fault, reason=event.code
+    )
+
+
+@_rule(ev.RunCancelled)
+def _run_cancelled(state: RunState, event: ev.RunCancelled, at: float) -> RunState:
+    reason = "terminated" if event.terminated else "cancelled"
+    return replace(state, seq=state.seq + 1, status=CANCELLED, paused_at=None, reason=reason)
+
+
+@_rule(ev.RunRetried)
+def _run_retried(state: RunState, event: ev.RunRetried, at: float) -> RunState:
+    return replace(
+        state,
+        seq=state.seq + 1,
+        status=RUNNING,
+        epoch=state.epoch + 1,
+        fault=None,
+        reason="",
+        deadline=event.deadline,
+    )
+
+
+@_rule(ev.RunRolledBack)
+def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> RunState:
+    return replace(
+        state,
+        seq=state.seq + 1,
+        status=RUNNING,
+        epoch=state.epoch + (1 if event.reopened else 0),
+        visit=state.visit + 1,
+        scopes=event.scopes or {"": Scope()},
+        fault=None,
+        reason="",
+        deadline=event.deadline,
+    )
+
+
+@_rule(ev.SnapshotCreated)
+def _snapshot_created(state: RunState, event: ev.SnapshotCreated, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1, snapshot_seq=state.seq + 1)
+
+
+@_rule(ev.StepReady)
+def _step_ready(state: RunState, event: ev.StepReady, at: float) -> RunState:
+    live = state.scopes[event.scope].live.get(event.i)
+    if live is not None and live.no == event.no:  # a retried run: the same step again, with a fresh budget
+        return _changed(state, event, status=READY, attempts=0, due=None)
+    return _entered(state, event, Step(no=event.no, kind=event.kind, path=event.step, visit=state.visit))
+
+
+@_rule(ev.StepWaiting)
+def _step_waiting(state: RunState, event: ev.StepWaiting, at: float) -> RunState:
+    step = Step(
+        no=event.no, kind=event.kind, path=event.step, status=WAITING, visit=state.visit, due=event.due
+    )
+    return _entered(state, event, step)
+
+
+@_rule(ev.StepRetrying)
+def _step_retrying(state: RunState, event: ev.StepRetrying, at: float) -> RunState:
+    return _changed(state, event, attempts=event.attempt, due=event.due)
+
+
+@_rule(ev.StepCompleted)
+def _step_completed(state: RunState, event: ev.StepCompleted, at: float) -> RunState:
+    scope = state.scopes[event.scope]
+    done = replace(scope, done=_bit(scope.done, event.i), live=_left(scope, event.i))
+    return _with_scope(state, event.scope, done, next_no=max(state.next_no, event.no + 1))
+
+
+@_rule(ev.StepSkipped)
+def _step_skipped(state: RunState, event: ev.StepSkipped, at: float) -> RunState:
+    scope = state.scopes[event.scope]
+    skipped = replace(scope, skipped=_bit(scope.skipped, event.i), live=_left(scope, event.i))
+    return _with_scope(state, event.scope, skipped, next_no=max(state.next_no, event.no + 1))
+
+
+@_rule(ev.StepFailed)
+def _step_failed(state: RunState, event: ev.StepFailed, at: float) -> RunState:
+    if event.kind:
+        step = Step(no=event.no, kind=event.kind, path=event.step, status=FAILED, visit=state.visit)
+        return _entered(state, event, step)
+    return _changed(state, event, status=FAILED, due=None, gate=None)
+
+
+@_rule(ev.StepCancelled)
+def _step_cancelled(state: RunState, event: ev.StepCancelled, at: float) -> RunState:
+    return _changed(state, event, status=CANCELLED, due=None, gate=None)
+
+
+@_rule(ev.ApprovalRequested)
+def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float) -> RunState:
+    step = Step(
+        no=event.no,
+        kind="approval",
+        path=event.step,
+        status=WAITING_APPROVAL,
+        visit=state.visit,
+        gate=event.approval,
+    )
+    return _entered(state, event, step)
+
+
+def _gate_noted(state: RunState, event: ev.Event, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1)
+
+
+for _kind in (ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn):
+    _RULES[_kind] = _gate_noted

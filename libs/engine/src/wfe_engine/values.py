@@ -1,0 +1,208 @@
+"""What expressions can see, and how they are evaluated.
+
+Evaluation of anything but plain paths is handed in (`Evaluate`), so the core stays free of libraries and of clocks.
+An evaluator that cannot answer at once raises `Deferred`; the shell evaluates outside and asks for the same decision
+again, with the answer at hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from wfe_engine.plan import Cel, Expression, ListOf, Literal, MapOf, Path, Text
+
+#: The one key of the placeholder that stands for a sealed value, or for text made with one.
+SEALED = "$sealed"
+#: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.
+Evaluate = Callable[[Cel, dict[str, Any]], Any]
+
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
+
+
+class ExpressionFault(Exception):
+    """An expression could not be evaluated; says which, and what broke it."""
+
+    def __init__(self, message: str, expression: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.expression = expression
+
+
+class Deferred(Exception):  # noqa: N818 - not an error: it asks the shell for something
+    """An expression must be evaluated outside first."""
+
+    def __init__(self, expression: Cel, bindings: dict[str, Any]) -> None:
+        super().__init__(expression.source)
+        self.expression = expression
+        self.bindings = bindings
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """What expressions see of a finished step.
+
+    Attributes:
+        status: completed, skipped or failed.
+        output: JSON bytes; None for null.
+        attempts: Attempts it took.
+    """
+
+    status: str
+    output: bytes | None = None
+    attempts: int = 0
+    _value: Any = msgspec.UNSET
+
+    @property
+    def value(self) -> Any:
+        """The output, decoded once."""
+        if self._value is msgspec.UNSET:
+            self._value = None if self.output is None else _decode(self.output)
+        return self._value
+
+    def seen(self) -> dict[str, Any]:
+        """The step as expressions see it."""
+        return {"status": self.status, "output": self.value, "attempts": self.attempts}
+
+
+class Values:
+    """Everything the expressions of one run can see.
+
+    Attributes:
+        vars: Variables by name; sensitive ones as placeholders.
+        run: Facts of the run: id, created_at, created_by, labels, epoch, template.
+        records: Finished steps by `record_key`.
+        inputs: Recorded inputs of steps that have rows but have not completed, by number.
+        gates: The last gate of such steps, by number.
+    """
+
+    __slots__ = ("gates", "inputs", "records", "run", "vars")
+
+    def __init__(
+        self,
+        variables: dict[str, Any],
+        run: dict[str, Any],
+        records: dict[str, Record] | None = None,
+        inputs: dict[int, bytes] | None = None,
+        gates: dict[int, str] | None = None,
+    ) -> None:
+        self.vars = variables
+        self.run = run
+        self.records = {} if records is None else records
+        self.inputs = {} if inputs is None else inputs
+        self.gates = {} if gates is None else gates
+
+
+def record_key(scope: str, step_id: str) -> str:
+    """Key of a finished step's record."""
+    return f"{scope}/{step_id}"
+
+
+class View:
+    """Values as seen from one scope, with what the present decision adds on top."""
+
+    __slots__ = ("_evaluate", "_scope", "_values", "added")
+
+    def __init__(
+        self, values: Values, evaluate: Evaluate, added: Mapping[str, Record], scope: str = ""
+    ) -> None:
+        self._values = values
+        self._evaluate = evaluate
+        self._scope = scope
+        self.added = added
+
+    def record(self, step_id: str) -> Record | None:
+        """The finished step of that id in this scope or the nearest one around it."""
+        scope = self._scope
+        while True:
+            key = record_key(scope, step_id)
+            found = self.added.get(key) or self._values.records.get(key)
+            if found is not None or not scope:
+                return found
+            scope = scope.rpartition(".")[0]
+
+    def render(self, expression: Expression) -> Any:
+        """The JSON value an expression gives here.
+
+        Raises:
+            ExpressionFault: It cannot be evaluated.
+            Deferred: It must be evaluated outside first.
+        """
+        kind = type(expression)
+        if kind is Literal:
+            return expression.value  # type: ignore[union-attr]
+        if kind is Path:
+            return self._path(expression)  # type: ignore[arg-type]
+        if kind is MapOf:
+            return {name: self.render(item) for name, item in expression.items}  # type: ignore
+        if kind is ListOf:
+            return [self.render(item) for item in expression.items]  # type: ignore[union-attr, arg-type]
+        if kind is Text:
+            return self._text(expression)  # type: ignore[arg-type]
+        assert isinstance(expression, Cel)
+        return self._evaluate(expression, self._bindings(expression))
+
+    def _path(self, path: Path) -> Any:
+        parts = path.parts
+        if path.root == "vars":
+            value: Any = self._values.vars
+        elif path.root == "run":
+            value = self._values.run
+        elif path.root == "steps":
+            record = self.record(str(parts[0]))
+            if record is None:
+                raise ExpressionFault(f"step {parts[0]} has not run", path.source)
+            if len(parts) > 1 and parts[1] == "output":
+                value, parts = record.value, parts[2:]
+            else:
+                value, parts = record.seen(), parts[1:]
+        else:
+            raise ExpressionFault(f"{path.root} is not known here", path.source)
+        for part in parts:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                raise ExpressionFault(f"there is no {part!r} in {_short(value)}", path.source) from None
+        return value
+
+    def _text(self, text: Text) -> Any:
+        parts: list[Any] = []
+        sealed = False
+        for part in text.parts:
+            value = part if isinstance(part, str) else self.render(part)
+            if isinstance(value, dict) and SEALED in value:
+                sealed = True
+                parts.extend(value[SEALED])
+            else:
+                parts.append(_as_text(value))
+        return {SEALED: parts} if sealed else "".join(parts)
+
+    def _bindings(self, expression: Cel) -> dict[str, Any]:
+        bindings: dict[str, Any] = {"vars": {}, "steps": {}, "run": self._values.run}
+        for root, first in expression.roots:
+            if root == "vars":
+                if first:
+                    if first in self._values.vars:
+                        bindings["vars"][first] = self._values.vars[first]
+                else:
+                    bindings["vars"] = self._values.vars
+            elif root == "steps" and first:
+                record = self.record(first)
+                if record is not None:
+                    bindings["steps"][first] = record.seen()
+        return bindings
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    return _encode(value).decode()
+
+
+def _short(value: Any) -> str:
+    text = _encode(value).decode()
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,87 @@
+"""Who may call what: the one table of the public API. A method without a row cannot be called.
+
+viewer reads runs and templates, operator starts and controls runs, author writes templates, approver sees and decides
+gates, admin does everything, identity included. Rows say which role suffices; ownership is checked by the services.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+__all__ = ["AUTHENTICATED", "POLICY", "PUBLIC", "ROLES", "Access", "Policy"]
+
+
+class Access(Enum):
+    """Rows that name no roles."""
+
+    PUBLIC = "public"
+    AUTHENTICATED = "authenticated"
+
+
+PUBLIC: Final = Access.PUBLIC
+"""Needs no credentials; none are looked at."""
+AUTHENTICATED: Final = Access.AUTHENTICATED
+"""Needs credentials, and no role."""
+
+Policy = Mapping[str, frozenset[str] | Access]
+"""Full method name, `/package.Service/Method`, to the roles of which one suffices."""
+
+ROLES: Final = frozenset({"viewer", "operator", "author", "approver", "admin"})
+
+
+def _rows(service: str, roles: frozenset[str] | Access, *methods: str) -> dict[str, frozenset[str] | Access]:
+    return {f"/wfe.api.v1.{service}/{method}": roles for method in methods}
+
+
+_READ = frozenset({"viewer", "operator", "author", "admin"})
+_OPERATE = frozenset({"operator", "admin"})
+_WRITE = frozenset({"author", "admin"})
+_SEE_GATES = frozenset({"approver", "operator", "viewer", "admin"})
+_DECIDE = frozenset({"approver", "admin"})
+_ADMIN = frozenset({"admin"})
+
+POLICY: Final[Policy] = {
+    **_rows(
+        "WorkflowService", _READ, "ListWorkflows", "GetWorkflow", "ListEvents", "WatchWorkflow", "ListSnapshots"
+    ),
+    **_rows(
+        "WorkflowService",
+        _OPERATE,
+        "StartWorkflow",
+        "PauseWorkflow",
+        "ResumeWorkflow",
+        "CancelWorkflow",
+        "TerminateWorkflow",
+        "RetryWorkflow",
+        "RollbackWorkflow",
+        "ForkWorkflow",
+        "CreateSnapshot",
+    ),
+    **_rows(
+        "TemplateService", _READ, "ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"
+    ),
+    **_rows(
+        "TemplateService", _WRITE, "CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"
+    ),
+    **_rows("TemplateService", ROLES, "ValidateTemplate"),
+    **_rows("ApprovalService", _SEE_GATES, "ListApprovals", "GetApproval"),
+    **_rows("ApprovalService", _DECIDE, "ApproveWorkflow", "RejectWorkflow"),
+    **_rows("IdentityService", AUTHENTICATED, "GetSelf"),
+    **_rows(
+        "IdentityService",
+        _ADMIN,
+        "CreatePrincipal",
+        "ListPrincipals",
+        "CreateGroup",
+        "ListGroups",
+        "AddGroupMember",
+        "RemoveGroupMember",
+        "CreateKey",
+        "ListKeys",
+        "RotateKey",
+        "RevokeKey",
+    ),
+    **_rows("SystemService", PUBLIC, "GetReadiness"),
+}

@@ -1,0 +1,1 @@
+"""The whole engine as processes of one machine."""

@@ -1,0 +1,1 @@
+"""The Postgres run store: schema, migrations, statements."""

@@ -1,0 +1,100 @@
+"""Bring a database to the newest schema, and make partitions ahead.
+
+One process migrates at a time: an advisory lock makes the others wait, so every service may call `migrate` at start.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine
+
+#: Any number that is ours alone; names the lock in pg_locks.
+_LOCK = 0x57_46_45_01
+#: Months of partitions that exist beyond the present one.
+MONTHS_AHEAD = 3
+#: Tables partitioned by run id, and the storage parameters of their partitions.
+PARTITIONED = {
+    "runs": "fillfactor = 70",
+    "steps": "fillfactor = 90",
+    "events": "fillfactor = 100",
+    "snapshots": "fillfactor = 100",
+}
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL with SQLAlchemy's name of the driver in it."""
+    for prefix in ("postgresql://", "postgres://"):
+        if url.startswith(prefix):
+            return "postgresql+psycopg://" + url.removeprefix(prefix)
+    return url
+
+
+def migrate(url: str) -> None:
+    """Migrate to the newest schema and make partitions ahead. Safe to repeat and to run from many places at once.
+
+    Raises:
+        sqlalchemy.exc.OperationalError: The database cannot be reached.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    engine = create_engine(sqlalchemy_url(url))
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"SELECT pg_advisory_lock({_LOCK})")
+            connection.commit()
+            try:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+                now = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+                for statement in partition_statements(now):
+                    connection.exec_driver_sql(statement)
+                connection.commit()
+            finally:
+                connection.rollback()
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCK})")
+                connection.commit()
+    finally:
+        engine.dispose()
+
+
+def partition_statements(now: dt.datetime, months_ahead: int = MONTHS_AHEAD) -> list[str]:
+    """Statements that make the partitions of this month and the months ahead, where they are missing."""
+    statements = []
+    first = now.astimezone(dt.UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    for _ in range(months_ahead + 1):
+        after = (first + dt.timedelta(days=32)).replace(day=1)
+        for table, storage in PARTITIONED.items():
+            statements.append(
+                f"CREATE TABLE IF NOT EXISTS {table}_{first:%Y%m} PARTITION OF {table} "
+                f"FOR VALUES FROM ('{first_id(first)}') TO ('{first_id(after)}') WITH ({storage})"
+            )
+        first = after
+    return statements
+
+
+def first_id(moment: dt.datetime) -> uuid.UUID:
+    """The smallest UUIDv7 of a moment: bound of a partition."""
+    return uuid.UUID(int=int(moment.timestamp() * 1000) << 80)
+
+
+def main() -> int:
+    """`wfe-migrate`: migrate the database of WFE_DATABASE_URL."""
+    url = os.environ.get("WFE_DATABASE_URL", "")
+    if not url:
+        sys.stderr.write("wfe-migrate: set WFE_DATABASE_URL, e.g. postgresql://user@host/wfe\n")
+        return 2
+    try:
+        migrate(url)
+    except psycopg.OperationalError as fault:
+        sys.stderr.write(f"wfe-migrate: {fault}\n")
+        return 1
+    return 0

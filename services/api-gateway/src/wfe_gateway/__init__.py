@@ -1,0 +1,1 @@
+"""Envoy: configuration, OpenAPI document, start."""

@@ -1,0 +1,1 @@
+"""Gates, people and keys: API, decisions, expiry."""

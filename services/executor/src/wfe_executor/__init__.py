@@ -1,0 +1,1 @@
+"""Runs steps: claims over NATS, no database."""

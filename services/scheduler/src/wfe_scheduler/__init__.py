@@ -1,0 +1,1 @@
+"""Runs and templates: API, decider, timers, sweeper."""

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Make .venv from requirements.lock with every package of this repository installed editable. Safe to repeat:
+# does nothing while the lock and the manifests are those of the last time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+PYTHON=${PYTHON:-python3}
+command -v "$PYTHON" >/dev/null || { say "setup: no $PYTHON on PATH; install Python 3.11 or newer"; exit 1; }
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "setup: Python 3.11 or newer is needed, this is $("$PYTHON" --version)"; exit 1; }
+"$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || { say "setup: Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
+
+stamp=.venv/.installed
+want=$(cat requirements.lock libs/*/pyproject.toml services/*/pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
+[ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ] && exit 0
+
+say "setup: installing into .venv (once)"
+[ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
+grep -A20 '^uv==' requirements.lock | sed -n '1,/[^\\]$/p' > .venv/uv.lock.txt
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock.txt
+export VIRTUAL_ENV="$PWD/.venv"
+.venv/bin/uv pip sync --quiet --require-hashes requirements.lock
+members=()
+for manifest in libs/*/pyproject.toml services/*/pyproject.toml; do members+=(-e "$(dirname "$manifest")"); done
+.venv/bin/uv pip install --quiet --no-deps --no-build-isolation "${members[@]}"
+printf '%s' "$want" > $stamp
