@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Generate libs/protos from protos/, and the descriptor set Envoy and the OpenAPI generator read.
-# Usage: tools/protos.sh [OUT_DIR]; OUT_DIR defaults to libs/protos/src.
+# Generate libs/protos from protos/, the descriptor set Envoy reads, and from that the OpenAPI document.
+# Usage: tools/protos.sh [OUT_DIR]; OUT_DIR defaults to libs/protos/src. Into another one no document is made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-libs/protos/src}
@@ -14,3 +14,4 @@ PATH="$bin:$PATH" "$bin/python" -m grpc_tools.protoc -Iprotos -I"$includes" -I"$
 # google/rpc/error_details.proto must be in the set: without it Envoy answers errors with an empty body.
 "$bin/python" -m grpc_tools.protoc -Iprotos -I"$includes" -I"$builtin" --include_imports --include_source_info \
   --descriptor_set_out="$out/wfe/wfe.binpb" "${files[@]}" google/rpc/error_details.proto google/rpc/status.proto
+[ $# -gt 0 ] || "$bin/python" tools/openapi.py

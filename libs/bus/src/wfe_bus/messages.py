@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-
 #: The one key of a sealed placeholder in a request.
 SEALED = "$sealed"
 
@@ -23,7 +22,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of every message."""
 
 
-class LeaseRef(Message):
+class LeaseRef(Message, frozen=True):
     """Names one lease: a step of a run, and the fence it was leased under.
 
     Attributes:
@@ -37,7 +36,7 @@ class LeaseRef(Message):
     fence: int
 
 
-class Claim(Message):
+class Claim(Message, frozen=True):
     """An executor offers room for steps. Sent at start, when room grows without a report, and with heartbeats.
 
     Attributes:
@@ -53,7 +52,7 @@ class Claim(Message):
     room: int
 
 
-class Lease(Message):
+class Lease(Message, frozen=True):
     """One step handed to an executor.
 
     Attributes:
@@ -95,7 +94,7 @@ class Lease(Message):
     owner: str = ""
 
 
-class Leases(Message):
+class Leases(Message, frozen=True):
     """Steps for an executor, and where to report them.
 
     Attributes:
@@ -109,7 +108,7 @@ class Leases(Message):
     now: float
 
 
-class Failure(Message):
+class Failure(Message, frozen=True):
     """Why an attempt failed.
 
     Attributes:
@@ -127,7 +126,7 @@ class Failure(Message):
     details: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Outcome(Message):
+class Outcome(Message, frozen=True):
     """How one attempt ended. Exactly one of output and failure is set, unless it was released.
 
     Attributes:
@@ -147,7 +146,7 @@ class Outcome(Message):
     started_at: float = 0.0
 
 
-class Report(Message):
+class Report(Message, frozen=True):
     """Outcomes of an executor; carries the next claim with it.
 
     Attributes:
@@ -163,7 +162,7 @@ class Report(Message):
     room: int = 0
 
 
-class Reported(Message):
+class Reported(Message, frozen=True):
     """Answer to Report, after the commit.
 
     Attributes:
@@ -175,7 +174,7 @@ class Reported(Message):
     leases: Leases | None = None
 
 
-class Progress(Message):
+class Progress(Message, frozen=True):
     """What a handler last said of itself, with the executor's heartbeat."""
 
     run: bytes
@@ -184,7 +183,7 @@ class Progress(Message):
     progress: bytes | None = None
 
 
-class Heartbeat(Message):
+class Heartbeat(Message, frozen=True):
     """An executor is alive, and holds these steps. Every `period` seconds, one message for all of them.
 
     Attributes:
@@ -206,7 +205,7 @@ class Heartbeat(Message):
     handlers: tuple[str, ...] = ()
 
 
-class HeartbeatAnswer(Message):
+class HeartbeatAnswer(Message, frozen=True):
     """Answer to Heartbeat.
 
     Attributes:
@@ -220,7 +219,7 @@ class HeartbeatAnswer(Message):
     now: float
 
 
-class Stop(Message):
+class Stop(Message, frozen=True):
     """Sent to an executor's stop subject: these leases are over; stop the work at once.
 
     Attributes:
@@ -232,7 +231,7 @@ class Stop(Message):
     reason: str
 
 
-class FetchInput(Message):
+class FetchInput(Message, frozen=True):
     """Ask for the request of a lease that was too large to travel with it, or for its next chunk."""
 
     executor: str
@@ -240,7 +239,7 @@ class FetchInput(Message):
     offset: int = 0
 
 
-class Chunk(Message):
+class Chunk(Message, frozen=True):
     """Answer to FetchInput.
 
     Attributes:
@@ -254,28 +253,28 @@ class Chunk(Message):
     stale: bool = False
 
 
-class Unseal(Message):
+class Unseal(Message, frozen=True):
     """Ask for the sealed values a lease's request refers to. Checked against the fence."""
 
     executor: str
     lease: LeaseRef
 
 
-class Unsealed(Message):
+class Unsealed(Message, frozen=True):
     """Answer to Unseal: JSON bytes by the name of the variable; `stale` when the lease is no longer held."""
 
     values: dict[str, bytes] = msgspec.field(default_factory=dict)
     stale: bool = False
 
 
-class Ready(Message):
+class Ready(Message, frozen=True):
     """Told to all schedulers: steps became ready on these queues and nobody had claimed them."""
 
     scheduler: str
     queues: tuple[str, ...]
 
 
-class RunChanged(Message):
+class RunChanged(Message, frozen=True):
     """Told to all schedulers by whoever changed a run outside a scheduler's cycle (a gate was decided).
 
     Attributes:
@@ -289,20 +288,20 @@ class RunChanged(Message):
     version: int
 
 
-class Watching(Message):
+class Watching(Message, frozen=True):
     """Told to all schedulers: somebody at this scheduler watches these runs, for the next 30 seconds."""
 
     scheduler: str
     runs: tuple[bytes, ...]
 
 
-class Moved(Message):
+class Moved(Message, frozen=True):
     """Told to a scheduler that watches: these runs have new events."""
 
     runs: tuple[bytes, ...]
 
 
-class TemplateChanged(Message):
+class TemplateChanged(Message, frozen=True):
     """Told to all schedulers: a template was published, deprecated or replaced."""
 
     template: bytes

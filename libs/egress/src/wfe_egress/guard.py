@@ -136,8 +136,10 @@ class Guard:
         # An IPv6 network on the list opens its own addresses, never what they may carry inside.
         spellings = {inner} if inner != address and why_denied(inner) is not None else {inner, address}
         for network in self._networks:
+            if inner in METADATA and network.num_addresses > 1:
+                continue
             if any(one.version == network.version and one in network for one in spellings):
-                return inner not in METADATA or network.num_addresses == 1
+                return True
         return False
 
 

@@ -186,7 +186,7 @@ class GuardedSession:
                 if location is None:
                     return answer
                 redirects -= 1
-                hop = self._guard.check_url(target.join(URL(location)))
+                hop = self._hop(target, location)
                 if answer.status == 303 or (answer.status in (301, 302) and method.upper() == "POST"):
                     method, body = "GET", None
                     _drop(sent, _OF_BODY)
@@ -211,6 +211,13 @@ class GuardedSession:
             read = b"" if follow else await _read(response, max_bytes)
             answer = Answer(status=response.status, headers=response.headers, body=read, url=str(url))
             return answer, location if follow else None
+
+    def _hop(self, origin: URL, location: str) -> URL:
+        try:
+            target = origin.join(URL(location))
+        except ValueError as error:
+            raise EgressDenied(origin.host or "", "it redirects to something that is not a URL") from error
+        return self._guard.check_url(target)
 
     def _socket(self, info: tuple[Any, ...]) -> socket.socket:
         """Make the socket for one address: the last check, on the very address that is connected to."""

@@ -89,7 +89,13 @@ def _skip(turn: Turn, scope: str, node: Node, no: int) -> None:
 
 def _row(turn: Turn, node: Node, no: int, status: str, **more: Any) -> fx.StepRow:
     return fx.StepRow(
-        no=no, path=node.path, kind=node.kind, status=status, seq=turn.state.seq, visit=turn.state.visit, **more
+        no=no,
+        path=node.path,
+        kind=node.kind,
+        status=status,
+        seq=turn.state.seq,
+        visit=turn.state.visit,
+        **more,
     )
 
 

@@ -13,7 +13,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Base of every command."""
 
 
-class Start(Command, kw_only=True):
+class Start(Command, frozen=True, kw_only=True):
     """Begin a run, from nothing or from a fork's frontier.
 
     Attributes:
@@ -32,7 +32,7 @@ class Start(Command, kw_only=True):
     next_no: int = 1
 
 
-class Report(Command, kw_only=True):
+class Report(Command, frozen=True, kw_only=True):
     """An executor reports the outcome of an attempt. Its fence was checked, or will be by the commit.
 
     Attributes:
@@ -56,7 +56,7 @@ class Report(Command, kw_only=True):
     started_at: float | None = None
 
 
-class ClockRanOut(Command, kw_only=True):
+class ClockRanOut(Command, frozen=True, kw_only=True):
     """A clock of a step ran out, or its leases were lost too often: it fails without another attempt.
 
     Attributes:
@@ -70,14 +70,14 @@ class ClockRanOut(Command, kw_only=True):
     fault: Fault
 
 
-class TimerDue(Command, kw_only=True):
+class TimerDue(Command, frozen=True, kw_only=True):
     """The moment a wait was set for has come; `no` 0 is the run's own total clock."""
 
     no: int
     due: float
 
 
-class GateClosed(Command, kw_only=True):
+class GateClosed(Command, frozen=True, kw_only=True):
     """A gate was decided, or expired.
 
     Attributes:
@@ -95,31 +95,36 @@ class GateClosed(Command, kw_only=True):
     comment: str = ""
 
 
-class Pause(Command, kw_only=True):
+class Pause(Command, frozen=True, kw_only=True):
     """Claim nothing new."""
 
 
-class Resume(Command, kw_only=True):
+class Resume(Command, frozen=True, kw_only=True):
     """Go on after a pause."""
 
 
-class Cancel(Command, kw_only=True):
+class Cancel(Command, frozen=True, kw_only=True):
     """End it; `hard` also leaves out what the template would still do."""
 
     hard: bool = False
 
 
-class Retry(Command, kw_only=True):
+class Retry(Command, frozen=True, kw_only=True):
     """Go on after a failure or a cancellation."""
 
 
-class TakeSnapshot(Command, kw_only=True):
-    """Keep the state as it is now."""
+class TakeSnapshot(Command, frozen=True, kw_only=True):
+    """Keep the state as it is now.
 
+    Attributes:
+        snapshot: Its id.
+    """
+
+    snapshot: str
     name: str = ""
 
 
-class Rollback(Command, kw_only=True):
+class Rollback(Command, frozen=True, kw_only=True):
     """Go back to a snapshot.
 
     Attributes:
@@ -133,5 +138,5 @@ class Rollback(Command, kw_only=True):
     scopes: dict[str, Scope]
 
 
-class Advance(Command, kw_only=True):
+class Advance(Command, frozen=True, kw_only=True):
     """Decide again what had to wait for an expression; changes nothing when nothing waits."""

@@ -55,6 +55,11 @@ class Decision(msgspec.Struct, frozen=True):
     effects: Effects
     added: dict[str, Record]
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.events or self.effects.timers or self.effects.told)
+
 
 def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decision:
     """What a command brings about.
@@ -147,9 +152,7 @@ def _report(turn: Turn, command: cmd.Report) -> None:
     if command.fault is None:
         output = command.output or b"null"
         turn.emit(ev.StepCompleted(**where, **by))
-        turn.effects.finished.append(
-            fx.Finished(status="completed", seq=turn.state.seq, output=output, **row)
-        )
+        turn.effects.finished.append(fx.Finished(status="completed", seq=turn.state.seq, output=output, **row))
         complete_live(turn, scope, index, output, attempt)
         return
     fault = command.fault if command.fault.step else replace(command.fault, step=step.path)
@@ -157,9 +160,7 @@ def _report(turn: Turn, command: cmd.Report) -> None:
         due = turn.frozen_now + retry.delay(node.retry, attempt, turn.env.chance, command.retry_after)
         turn.emit(ev.StepRetrying(**where, **by, fault=fault, due=due))
         turn.effects.again.append(
-            fx.Again(
-                no=step.no, fence=command.fence, attempt=attempt + 1, available_at=due, error=encode(fault)
-            )
+            fx.Again(no=step.no, fence=command.fence, attempt=attempt + 1, available_at=due, error=encode(fault))
         )
         return
     turn.emit(ev.StepFailed(**where, **by, fault=fault))
@@ -174,11 +175,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
         return
     scope, index, step = found
     fault = replace(command.fault, step=step.path)
-    turn.emit(
-        ev.StepFailed(
-            step=step.path, no=step.no, i=index, scope=scope, attempt=step.attempts, fault=fault
-        )
-    )
+    turn.emit(ev.StepFailed(step=step.path, no=step.no, i=index, scope=scope, attempt=step.attempts, fault=fault))
     turn.effects.finished.append(
         fx.Finished(
             no=step.no,
@@ -195,20 +192,20 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
 
 @_rule(cmd.TimerDue)
 def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
-    if turn.state.paused_at is not None or turn.state.status in ENDED:
+    found = turn.state.find(command.no) if command.no else None
+    due = turn.state.deadline if command.no == 0 else found[2].due if found and found[2].status == WAITING else None
+    if turn.state.status in ENDED or turn.state.paused_at is not None or due is None:
+        turn.effects.timers[command.no] = None  # nothing waits for it any more; a resumed run sets it anew
         return
-    if command.no == 0:
-        if turn.state.deadline is not None and turn.state.deadline <= turn.now:
-            fail_run(turn, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
+    if due > turn.now:
+        turn.effects.timers[command.no] = due
         return
-    found = turn.state.find(command.no)
-    if found is None or found[2].status != WAITING or (found[2].due or 0) > turn.now:
+    if found is None:
+        fail_run(turn, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
         return
     scope, index, step = found
     turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
-    turn.effects.changes.append(
-        fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=b"null")
-    )
+    turn.effects.changes.append(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=b"null"))
     turn.effects.timers[step.no] = None
     complete_live(turn, scope, index, b"null", 0)
 
@@ -230,12 +227,8 @@ def _gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
         turn.emit(ev.ApprovalRejected(**gate, comment=command.comment))
     if command.outcome == "approve":
         turn.emit(ev.StepCompleted(**where))
-        output = encode(
-            {"decision": "approve", "comment": command.comment, "decided_by": command.decided_by or None}
-        )
-        turn.effects.changes.append(
-            fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output)
-        )
+        output = encode({"decision": "approve", "comment": command.comment, "decided_by": command.decided_by or None})
+        turn.effects.changes.append(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output))
         complete_live(turn, scope, index, output, 0)
         return
     code, message = "APPROVAL_REJECTED", "the approval was rejected"
@@ -250,9 +243,7 @@ def _gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
         details={"approval": command.gate},
     )
     turn.emit(ev.StepFailed(**where, fault=fault))
-    turn.effects.changes.append(
-        fx.StepChange(no=step.no, status="failed", seq=turn.state.seq, error=encode(fault))
-    )
+    turn.effects.changes.append(fx.StepChange(no=step.no, status="failed", seq=turn.state.seq, error=encode(fault)))
     fail_run(turn, fault)
 
 
@@ -312,7 +303,7 @@ def _retry(turn: Turn, command: cmd.Retry) -> None:
 
 @_rule(cmd.TakeSnapshot)
 def _take_snapshot(turn: Turn, command: cmd.TakeSnapshot) -> None:
-    turn.snapshot("demand", command.name)
+    turn.snapshot("demand", command.name, command.snapshot)
 
 
 @_rule(cmd.Rollback)
@@ -331,7 +322,7 @@ def _rollback(turn: Turn, command: cmd.Rollback) -> None:
             deadline=deadline,
         )
     )
-    if deadline is not None:
+    if deadline is not None and turn.state.paused_at is None:
         turn.effects.timers[0] = deadline
     turn.effects.rolled_back = command.seq
     _advance_all(turn)

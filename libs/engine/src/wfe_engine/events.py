@@ -23,7 +23,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     TYPE: ClassVar[str] = ""
 
 
-class RunCreated(Event, kw_only=True):
+class RunCreated(Event, frozen=True, kw_only=True):
     """A run was accepted.
 
     Attributes:
@@ -51,19 +51,19 @@ class RunCreated(Event, kw_only=True):
     next_no: int = 1
 
 
-class RunStarted(Event, kw_only=True):
+class RunStarted(Event, frozen=True, kw_only=True):
     """The first steps are about to be entered."""
 
     TYPE: ClassVar[str] = "run.started"
 
 
-class RunPaused(Event, kw_only=True):
+class RunPaused(Event, frozen=True, kw_only=True):
     """Nothing new is claimed until it is resumed; steps in flight finish."""
 
     TYPE: ClassVar[str] = "run.paused"
 
 
-class RunResumed(Event, kw_only=True):
+class RunResumed(Event, frozen=True, kw_only=True):
     """It goes on; every moment it waited for is later by the length of the pause.
 
     Attributes:
@@ -74,13 +74,13 @@ class RunResumed(Event, kw_only=True):
     paused_for: float
 
 
-class RunCompleted(Event, kw_only=True):
+class RunCompleted(Event, frozen=True, kw_only=True):
     """Every step has finished."""
 
     TYPE: ClassVar[str] = "run.completed"
 
 
-class RunFailed(Event, kw_only=True):
+class RunFailed(Event, frozen=True, kw_only=True):
     """It failed.
 
     Attributes:
@@ -93,7 +93,7 @@ class RunFailed(Event, kw_only=True):
     code: str = ""
 
 
-class RunCancelled(Event, kw_only=True):
+class RunCancelled(Event, frozen=True, kw_only=True):
     """Somebody ended it.
 
     Attributes:
@@ -104,7 +104,7 @@ class RunCancelled(Event, kw_only=True):
     terminated: bool = False
 
 
-class RunRetried(Event, kw_only=True):
+class RunRetried(Event, frozen=True, kw_only=True):
     """A failed or cancelled run goes on; the failed and cancelled steps are ready again with a fresh budget.
 
     Attributes:
@@ -115,7 +115,7 @@ class RunRetried(Event, kw_only=True):
     deadline: float | None = None
 
 
-class RunRolledBack(Event, kw_only=True):
+class RunRolledBack(Event, frozen=True, kw_only=True):
     """It is back at a snapshot; what came after is undone in the record, not in the world.
 
     Attributes:
@@ -134,7 +134,7 @@ class RunRolledBack(Event, kw_only=True):
     deadline: float | None = None
 
 
-class SnapshotCreated(Event, kw_only=True):
+class SnapshotCreated(Event, frozen=True, kw_only=True):
     """The state up to and with this event was kept.
 
     Attributes:
@@ -149,7 +149,7 @@ class SnapshotCreated(Event, kw_only=True):
     name: str = ""
 
 
-class StepEvent(Event, kw_only=True):
+class StepEvent(Event, frozen=True, kw_only=True):
     """Base of what happens to one step.
 
     Attributes:
@@ -165,7 +165,7 @@ class StepEvent(Event, kw_only=True):
     scope: str = ""
 
 
-class StepReady(StepEvent, kw_only=True):
+class StepReady(StepEvent, frozen=True, kw_only=True):
     """It was entered and waits for an executor.
 
     Attributes:
@@ -176,7 +176,7 @@ class StepReady(StepEvent, kw_only=True):
     kind: str
 
 
-class StepWaiting(StepEvent, kw_only=True):
+class StepWaiting(StepEvent, frozen=True, kw_only=True):
     """It was entered and waits for a moment.
 
     Attributes:
@@ -188,7 +188,7 @@ class StepWaiting(StepEvent, kw_only=True):
     due: float
 
 
-class StepRetrying(StepEvent, kw_only=True):
+class StepRetrying(StepEvent, frozen=True, kw_only=True):
     """An attempt failed and another follows.
 
     Attributes:
@@ -205,7 +205,7 @@ class StepRetrying(StepEvent, kw_only=True):
     executor: str = ""
 
 
-class StepCompleted(StepEvent, kw_only=True):
+class StepCompleted(StepEvent, frozen=True, kw_only=True):
     """It gave a result.
 
     Attributes:
@@ -218,7 +218,7 @@ class StepCompleted(StepEvent, kw_only=True):
     executor: str = ""
 
 
-class StepFailed(StepEvent, kw_only=True):
+class StepFailed(StepEvent, frozen=True, kw_only=True):
     """It failed for good.
 
     Attributes:
@@ -235,20 +235,20 @@ class StepFailed(StepEvent, kw_only=True):
     executor: str = ""
 
 
-class StepSkipped(StepEvent, kw_only=True):
+class StepSkipped(StepEvent, frozen=True, kw_only=True):
     """Its condition was not met."""
 
     TYPE: ClassVar[str] = "step.skipped"
     kind: str = ""
 
 
-class StepCancelled(StepEvent, kw_only=True):
+class StepCancelled(StepEvent, frozen=True, kw_only=True):
     """It was stopped because the run ended."""
 
     TYPE: ClassVar[str] = "step.cancelled"
 
 
-class GateEvent(StepEvent, kw_only=True):
+class GateEvent(StepEvent, frozen=True, kw_only=True):
     """Base of what happens to a gate.
 
     Attributes:
@@ -258,7 +258,7 @@ class GateEvent(StepEvent, kw_only=True):
     approval: str
 
 
-class ApprovalRequested(GateEvent, kw_only=True):
+class ApprovalRequested(GateEvent, frozen=True, kw_only=True):
     """A gate opened.
 
     Attributes:
@@ -273,21 +273,21 @@ class ApprovalRequested(GateEvent, kw_only=True):
     replaces: str = ""
 
 
-class ApprovalApproved(GateEvent, kw_only=True):
+class ApprovalApproved(GateEvent, frozen=True, kw_only=True):
     """Somebody, or the gate's deadline, approved."""
 
     TYPE: ClassVar[str] = "approval.approved"
     comment: str = ""
 
 
-class ApprovalRejected(GateEvent, kw_only=True):
+class ApprovalRejected(GateEvent, frozen=True, kw_only=True):
     """Somebody, or the gate's deadline, rejected."""
 
     TYPE: ClassVar[str] = "approval.rejected"
     comment: str = ""
 
 
-class ApprovalExpired(GateEvent, kw_only=True):
+class ApprovalExpired(GateEvent, frozen=True, kw_only=True):
     """Nobody decided in time; what follows from it is its own event.
 
     Attributes:
@@ -298,7 +298,7 @@ class ApprovalExpired(GateEvent, kw_only=True):
     outcome: str
 
 
-class ApprovalWithdrawn(GateEvent, kw_only=True):
+class ApprovalWithdrawn(GateEvent, frozen=True, kw_only=True):
     """The question is void: the run ended or was rolled back."""
 
     TYPE: ClassVar[str] = "approval.withdrawn"

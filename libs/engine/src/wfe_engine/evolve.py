@@ -41,7 +41,9 @@ def fold(log: Iterable[tuple[ev.Event, float]], state: RunState | None = None) -
     return current
 
 
-def _rule(kind: type[E]) -> Callable[[Callable[[RunState, E, float], RunState]], Callable[[RunState, E, float], RunState]]:
+def _rule(
+    kind: type[E],
+) -> Callable[[Callable[[RunState, E, float], RunState]], Callable[[RunState, E, float], RunState]]:
     def keep(function: Callable[[RunState, E, float], RunState]) -> Callable[[RunState, E, float], RunState]:
         _RULES[kind] = function  # type: ignore[assignment]
         return function
@@ -50,7 +52,7 @@ def _rule(kind: type[E]) -> Callable[[Callable[[RunState, E, float], RunState]],
 
 
 def _with_scope(state: RunState, key: str, scope: Scope, **changes: object) -> RunState:
-    return replace(state, seq=state.seq + 1, scopes={**state.scopes, key: scope}, **changes)  # type: ignore[arg-type]
+    return replace(state, seq=state.seq + 1, scopes={**state.scopes, key: scope}, **changes)
 
 
 def _entered(state: RunState, event: ev.StepEvent, step: Step) -> RunState:
@@ -61,7 +63,7 @@ def _entered(state: RunState, event: ev.StepEvent, step: Step) -> RunState:
 
 def _changed(state: RunState, event: ev.StepEvent, **changes: object) -> RunState:
     scope = state.scopes[event.scope]
-    step = replace(scope.live[event.i], **changes)  # type: ignore[arg-type]
+    step = replace(scope.live[event.i], **changes)
     return _with_scope(state, event.scope, replace(scope, live={**scope.live, event.i: step}))
 
 
@@ -76,7 +78,11 @@ def _bit(bits: str, index: int) -> str:
 @_rule(ev.RunCreated)
 def _run_created(state: RunState, event: ev.RunCreated, at: float) -> RunState:
     return replace(
-        state, seq=state.seq + 1, scopes=event.scopes or {"": Scope()}, next_no=event.next_no, deadline=event.deadline
+        state,
+        seq=state.seq + 1,
+        scopes=event.scopes or {"": Scope()},
+        next_no=event.next_no,
+        deadline=event.deadline,
     )
 
 
@@ -113,9 +119,7 @@ def _run_completed(state: RunState, event: ev.RunCompleted, at: float) -> RunSta
 
 @_rule(ev.RunFailed)
 def _run_failed(state: RunState, event: ev.RunFailed, at: float) -> RunState:
-    return replace(
-        state, seq=state.seq + 1, status=FAILED, paused_at=None, fault=event.fault, reason=event.code
-    )
+    return replace(state, seq=state.seq + 1, status=FAILED, paused_at=None, fault=event.fault, reason=event.code)
 
 
 @_rule(ev.RunCancelled)
@@ -167,9 +171,7 @@ def _step_ready(state: RunState, event: ev.StepReady, at: float) -> RunState:
 
 @_rule(ev.StepWaiting)
 def _step_waiting(state: RunState, event: ev.StepWaiting, at: float) -> RunState:
-    step = Step(
-        no=event.no, kind=event.kind, path=event.step, status=WAITING, visit=state.visit, due=event.due
-    )
+    step = Step(no=event.no, kind=event.kind, path=event.step, status=WAITING, visit=state.visit, due=event.due)
     return _entered(state, event, step)
 
 

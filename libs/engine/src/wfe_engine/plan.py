@@ -46,19 +46,19 @@ class Cel(msgspec.Struct, frozen=True, tag="cel"):
 class Text(msgspec.Struct, frozen=True, tag="text"):
     """Text with expressions in it; gives a string."""
 
-    parts: "tuple[str | Path | Cel, ...]"
+    parts: tuple[str | Path | Cel, ...]
 
 
 class ListOf(msgspec.Struct, frozen=True, tag="list"):
     """A list with expressions somewhere in it."""
 
-    items: "tuple[Expression, ...]"
+    items: tuple[Expression, ...]
 
 
 class MapOf(msgspec.Struct, frozen=True, tag="map"):
     """An object with expressions somewhere in it."""
 
-    items: "tuple[tuple[str, Expression], ...]"
+    items: tuple[tuple[str, Expression], ...]
 
 
 Expression = Literal | Path | Cel | Text | ListOf | MapOf
@@ -132,7 +132,7 @@ class Node(msgspec.Struct, frozen=True):
     clocks: Clocks = Clocks()
     queue: str = "default"
     sealed: bool = False
-    blocks: "tuple[tuple[str, Block], ...]" = ()
+    blocks: tuple[tuple[str, Block], ...] = ()
 
 
 class Block(msgspec.Struct, frozen=True):

@@ -69,7 +69,7 @@ class Turn:
         self.state = evolve(self.state, event, self.now)
         self.events.append(event)
 
-    def block(self, scope: str) -> Block:
+    def block(self, scope: str) -> Block:  # noqa: ARG002 - every scope runs the root block until kinds nest
         """The block a scope runs."""
         return self.plan.root
 
@@ -85,14 +85,13 @@ class Turn:
         """Let later expressions see a finished step."""
         self.added[record_key(scope, step_id)] = record
 
-    def snapshot(self, kind: str, name: str = "") -> str:
-        """Keep the state as it is now; gives the snapshot's id."""
-        snapshot = self.env.new_id()
+    def snapshot(self, kind: str, name: str = "", snapshot: str = "") -> None:
+        """Keep the state as it is now, under an id if one is given."""
+        snapshot = snapshot or self.env.new_id()
         self.emit(ev.SnapshotCreated(snapshot=snapshot, kind=kind, name=name))
         self.effects.snapshots.append(
             SnapshotRow(id=snapshot, seq=self.state.seq, kind=kind, name=name, state=encode_state(self.state))
         )
-        return snapshot
 
 
 def encode(value: Any) -> bytes:

@@ -32,7 +32,7 @@ class ExpressionFault(Exception):
         self.expression = expression
 
 
-class Deferred(Exception):  # noqa: N818 - not an error: it asks the shell for something
+class Deferred(Exception):
     """An expression must be evaluated outside first."""
 
     def __init__(self, expression: Cel, bindings: dict[str, Any]) -> None:
@@ -105,9 +105,7 @@ class View:
 
     __slots__ = ("_evaluate", "_scope", "_values", "added")
 
-    def __init__(
-        self, values: Values, evaluate: Evaluate, added: Mapping[str, Record], scope: str = ""
-    ) -> None:
+    def __init__(self, values: Values, evaluate: Evaluate, added: Mapping[str, Record], scope: str = "") -> None:
         self._values = values
         self._evaluate = evaluate
         self._scope = scope

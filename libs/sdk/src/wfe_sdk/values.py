@@ -18,9 +18,10 @@ RESERVED_KEY = "$sealed"
 def fault_in(value: Any) -> str | None:
     """What keeps a value from being stored, as one sentence that names the place; None when it is fine.
 
-    Refused: anything but None, bool, int, float, str, list, tuple and dict with text keys; NaN and infinity;
-    integers beyond ±(2^53−1); NUL characters and lone surrogates; more than 32 levels; keys that begin with
-    "$sealed". Never raises and always ends, also for values that contain themselves.
+    Refused: anything but None, bool, int, float, str, list, tuple and dict with text keys (of containers also
+    subclasses, e.g. Counter); NaN and infinity; integers beyond ±(2^53−1); NUL characters and lone
+    surrogates; more than 32 levels; keys that begin with "$sealed". Never raises and always ends, also for
+    values that contain themselves.
     """
     found = _search(value, 0)
     if found is None:
@@ -40,11 +41,12 @@ def _search(value: Any, depth: int) -> tuple[list[str], str] | None:
         why = None if -MAX_INTEGER <= value <= MAX_INTEGER else _BIG_INTEGER
     elif kind is float:
         why = None if math.isfinite(value) else f"is {value}, which JSON does not have"
-    elif kind is dict or kind is list or kind is tuple:
+    elif isinstance(value, dict | list | tuple):
         if depth >= MAX_DEPTH:
             why = f"is nested deeper than {MAX_DEPTH} levels"
         else:
-            return _search_object(value, depth + 1) if kind is dict else _search_array(value, depth + 1)
+            inner = depth + 1
+            return _search_object(value, inner) if isinstance(value, dict) else _search_array(value, inner)
     else:
         why = _kind_fault(value)
     return None if why is None else ([], why)

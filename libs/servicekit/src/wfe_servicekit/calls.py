@@ -63,6 +63,11 @@ class Call:
         self.expires = 0.0
         self.expired = False
 
+    @property
+    def rest(self) -> bool:
+        """Whether the call came over REST: Envoy's transcoder says which path it had."""
+        return self.header("x-envoy-original-path") is not None
+
     def header(self, name: str) -> str | None:
         """The first value of a metadata entry; None when absent. `name` in lower case."""
         for key, value in self.metadata:
@@ -98,7 +103,7 @@ def header(name: str) -> str | None:
 
 
 def http_status(status: int) -> None:
-    """Say which HTTP status a success has over REST, e.g. 201. Only for unary methods; no effect on gRPC clients."""
+    """Say which HTTP status a success has over REST, e.g. 201. For unary methods; gRPC clients see none."""
     call = call_var.get()
     if call is not None:
         call.http_status = status

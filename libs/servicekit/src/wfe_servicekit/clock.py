@@ -1,7 +1,7 @@
 """Time as a value that is passed in, so that tests can move it.
 
-`SystemClock` is the machine's clock, `SampledClock` is another clock (the run store's) carried on by the machine's
-monotonic clock, `FakeClock` stands still until it is told to move.
+`SystemClock` is the machine's clock, `SampledClock` is another clock (the run store's) carried on by the
+machine's monotonic clock, `FakeClock` stands still until it is told to move.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class SystemClock:
 class SampledClock:
     """Another machine's clock, sampled now and then and carried on by the monotonic clock in between.
 
-    `now` never goes back: after a sample that lies behind, it stands still until the sampled clock has caught up.
-    A sample is placed in the middle of the call that took it, so it is off by at most half the round trip.
+    `now` never goes back: after a sample that lies behind, it stands still until the sampled clock has caught
+    up. A sample is placed in the middle of the call that took it, so it is off by at most half the round
+    trip.
 
     Args:
         sample: Asks the other clock; gives an aware datetime.

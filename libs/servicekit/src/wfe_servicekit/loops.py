@@ -17,15 +17,17 @@ _LONGEST_PAUSE_AFTER_ERRORS = 30.0
 class PeriodicLoop:
     """Calls `run_once` again and again, with a pause between, until it is stopped.
 
-    `run_once` gives True when there is more to do at once; anything else (None, a count) means the pause follows. What
-    it raises is logged and survived; after errors in a row the pause doubles, up to 30 s or the interval, whichever is
-    longer. Two calls never overlap. `nudge` ends a pause early; nudges during a call lead to exactly one further call.
+    `run_once` gives True when there is more to do at once; anything else (None, a count) means the pause
+    follows. What it raises is logged and survived; after errors in a row the pause doubles, up to 30 s or the
+    interval, whichever is longer. Two calls never overlap. `nudge` ends a pause early; nudges during a call
+    lead to exactly one further call.
 
     Args:
         run_once: One bounded batch; must be cancellable.
         interval: Seconds between the end of one call and the start of the next.
         name: For logs, e.g. `timers.due`.
-        jitter: Part of the interval the pause may be shorter or longer by, so that replicas do not march in step.
+        jitter: Part of the interval the pause may be shorter or longer by, so that replicas do not march in
+            step.
     """
 
     def __init__(
@@ -68,8 +70,6 @@ class PeriodicLoop:
         while not self._stopping:
             self._wake.clear()
             more = await self._call()
-            if self._stopping:
-                return
             if more:
                 await asyncio.sleep(0)
                 continue
@@ -82,7 +82,7 @@ class PeriodicLoop:
     async def _call(self) -> bool:
         try:
             more = await self._run_once()
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next call may succeed
             self.errors += 1
             self._errors_in_a_row += 1
             _log.exception("loop_failed", loop=self.name, errors_in_a_row=self._errors_in_a_row)

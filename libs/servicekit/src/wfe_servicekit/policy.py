@@ -1,7 +1,8 @@
 """Who may call what: the one table of the public API. A method without a row cannot be called.
 
-viewer reads runs and templates, operator starts and controls runs, author writes templates, approver sees and decides
-gates, admin does everything, identity included. Rows say which role suffices; ownership is checked by the services.
+viewer reads runs and templates, operator starts and controls runs, author writes templates, approver sees and
+decides gates, admin does everything, identity included. Rows say which role suffices; ownership is checked by
+the services.
 """
 
 from __future__ import annotations
@@ -44,7 +45,13 @@ _ADMIN = frozenset({"admin"})
 
 POLICY: Final[Policy] = {
     **_rows(
-        "WorkflowService", _READ, "ListWorkflows", "GetWorkflow", "ListEvents", "WatchWorkflow", "ListSnapshots"
+        "WorkflowService",
+        _READ,
+        "ListWorkflows",
+        "GetWorkflow",
+        "ListEvents",
+        "WatchWorkflow",
+        "ListSnapshots",
     ),
     **_rows(
         "WorkflowService",
@@ -59,12 +66,8 @@ POLICY: Final[Policy] = {
         "ForkWorkflow",
         "CreateSnapshot",
     ),
-    **_rows(
-        "TemplateService", _READ, "ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"
-    ),
-    **_rows(
-        "TemplateService", _WRITE, "CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"
-    ),
+    **_rows("TemplateService", _READ, "ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"),
+    **_rows("TemplateService", _WRITE, "CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"),
     **_rows("TemplateService", ROLES, "ValidateTemplate"),
     **_rows("ApprovalService", _SEE_GATES, "ListApprovals", "GetApproval"),
     **_rows("ApprovalService", _DECIDE, "ApproveWorkflow", "RejectWorkflow"),

@@ -134,12 +134,8 @@ def _initialise(folder: Path, binaries: Path, account: Account) -> None:
             **account.popen(),  # type: ignore[call-overload]
         )
         if made.returncode:
-            lines = [
-                line for line in made.stderr.splitlines() if "error" in line
-            ] or made.stderr.splitlines()[-1:]
-            raise PostgresFault(
-                f"the folder {folder} cannot be initialised: {' '.join(lines) or 'no reason given'}"
-            )
+            lines = [line for line in made.stderr.splitlines() if "error" in line] or made.stderr.splitlines()[-1:]
+            raise PostgresFault(f"the folder {folder} cannot be initialised: {' '.join(lines) or 'no reason given'}")
         if folder.exists():
             folder.rmdir()
         fresh.rename(folder)
@@ -178,9 +174,7 @@ def socket_folder(folder: Path, account: Account) -> Path:
     except FileExistsError:
         pass
     if sockets.is_symlink() or sockets.stat().st_uid != owner:
-        raise PostgresFault(
-            f"the folder {sockets} belongs to somebody else; remove it, or use a shorter data folder"
-        )
+        raise PostgresFault(f"the folder {sockets} belongs to somebody else; remove it, or use a shorter data folder")
     return sockets
 
 

@@ -12,16 +12,18 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors
+from psycopg.abc import Params, QueryNoTemplate
 from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from wfe_engine.errors import Unavailable
 
-#: A connection in autocommit whose rows are tuples.
-Connection: TypeAlias = AsyncConnection[tuple[object, ...]]
+#: Columns in the order of the statement: UUIDs, aware datetimes in UTC; json and jsonb as text.
+Row: TypeAlias = tuple[Any, ...]
+Connection: TypeAlias = AsyncConnection[Row]
 T = TypeVar("T")
 
 #: Times a transaction is run again after a deadlock, a serialization failure or a connection lost before its
@@ -51,6 +53,7 @@ class Database:
     """
 
     def __init__(self, url: str, *, name: str, size: int = 10) -> None:
+        self.url = url
         self._transactions: set[asyncio.Task[object]] = set()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             url,
@@ -169,6 +172,16 @@ class Database:
                 await self._pool.drain()
             else:
                 await self._pool.check()
+
+
+async def fetch_one(connection: Connection, query: QueryNoTemplate, params: Params | None = None) -> Row | None:
+    """The first row of a statement; None when it has none."""
+    return await (await connection.execute(query, params)).fetchone()
+
+
+async def fetch_all(connection: Connection, query: QueryNoTemplate, params: Params | None = None) -> list[Row]:
+    """Every row of a statement that is bounded by its own LIMIT or by nature."""
+    return await (await connection.execute(query, params)).fetchall()
 
 
 def _is_lost(fault: Exception) -> bool:

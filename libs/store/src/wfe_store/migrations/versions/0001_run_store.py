@@ -12,7 +12,8 @@ down_revision = None
 
 def upgrade() -> None:
     """Create every table."""
-    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text())
+    # The driver takes % for a placeholder.
+    op.get_bind().exec_driver_sql(Path(__file__).with_suffix(".sql").read_text().replace("%", "%%"))
 
 
 def downgrade() -> None:

@@ -18,10 +18,11 @@ CREATE TABLE principals (
     name        text NOT NULL,
     kind        text NOT NULL CHECK (kind IN ('person', 'agent', 'service')),
     roles       text[] NOT NULL DEFAULT '{}',
-    subject     text UNIQUE,                       -- issuer|sub of its tokens
+    subject     text,                              -- issuer|sub of its tokens
     disabled_at timestamptz,
     created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-    UNIQUE (owner_id, name)
+    UNIQUE (owner_id, name),
+    UNIQUE (owner_id, subject)                     -- one person may work for several owners
 );
 
 CREATE TABLE groups (
@@ -50,7 +51,7 @@ CREATE TABLE api_keys (
     expires_at   timestamptz,
     revoked_at   timestamptz,
     last_used_at timestamptz,
-    replaces     text REFERENCES api_keys
+    replaces     text UNIQUE REFERENCES api_keys
 );
 CREATE INDEX api_keys_owner ON api_keys (owner_id, created_at DESC);
 
@@ -200,9 +201,11 @@ CREATE TABLE dispatch (
     executor_id     text,
     leased_at       timestamptz,
     progress        text,
+    error           text,                          -- why the last attempt failed
+    created_at      timestamptz NOT NULL,          -- when the step was entered
     PRIMARY KEY (run_id, no)
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX dispatch_ready ON dispatch (queue, priority DESC, available_at) WHERE executor_id IS NULL AND NOT held;
+CREATE INDEX dispatch_ready ON dispatch (queue, owner_id, priority DESC, available_at) WHERE executor_id IS NULL AND NOT held;
 CREATE INDEX dispatch_executor ON dispatch (executor_id) WHERE executor_id IS NOT NULL;
 CREATE INDEX dispatch_queue_deadline ON dispatch (queue_deadline) WHERE queue_deadline IS NOT NULL;
 CREATE INDEX dispatch_total_deadline ON dispatch (total_deadline) WHERE total_deadline IS NOT NULL;
@@ -275,3 +278,11 @@ CREATE TABLE outbox (
     body    bytea NOT NULL,
     at      timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+
+-- Refuses the whole transaction when a statement changed another number of rows than its decision stands on.
+CREATE FUNCTION wfe_expect(actual bigint, expected bigint, what text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF actual <> expected THEN
+        RAISE EXCEPTION 'expected % %, found %', expected, what, actual USING ERRCODE = 'WF001';
+    END IF;
+END $$;

@@ -1,0 +1,56 @@
+# Needs Python 3.11 or newer with venv, make, bash and the package registries; everything else comes into .venv.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+BIN := .venv/bin
+ARGS ?=
+
+space := $(subst ,, )
+SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
+PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
+
+.PHONY: help setup run up demo test check fmt proto lock bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install everything into .venv; does nothing when nothing changed
+	@tools/setup.sh
+
+run: setup ## Start the engine, do the main job before your eyes, stay until Ctrl-C
+	@exec $(BIN)/wfe up --job $(ARGS)
+
+up: setup ## Start the engine, stay until Ctrl-C
+	@exec $(BIN)/wfe up $(ARGS)
+
+demo: setup ## Do the main job without questions on an engine of its own
+	@exec $(BIN)/wfe demo
+
+test: setup ## Run every test (ARGS="-k name" for some)
+	@exec $(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+check: setup ## Format, lint, types, import rules, protos, file sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench
+	$(BIN)/lint-imports
+	tools/check_protos.sh
+	@long=$$(wc -l $(PYTHON_FILES) | awk '$$1 > 400 && $$2 != "total"'); \
+	  [ -z "$$long" ] || { echo "longer than 400 lines:"; echo "$$long"; exit 1; }
+
+fmt: setup ## Format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: setup ## Generate libs/protos from protos
+	tools/protos.sh
+
+lock: setup ## Pin every dependency anew in requirements.lock
+	$(BIN)/python tools/lock.py
+
+bench: setup ## Measure speed and size (ARGS="--only W1,W3 --reps 1" for less)
+	@exec $(BIN)/python -m tools.bench $(ARGS)
+
+clean: ## Remove .venv and caches; data in .wfe stays
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,41 @@
+"""The `wfe` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from wfe_stack.settings import FOLDER
+
+from wfe_cli import approvals, identity, raw, runs, templates, up
+from wfe_cli.commands import Target, aim
+
+app = typer.Typer(
+    name="wfe",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The workflow engine. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the server.",
+)
+
+
+@app.callback()
+def root(
+    url: Annotated[str | None, typer.Option(envvar="WFE_URL", help="The server's base URL.")] = None,
+    key: Annotated[str | None, typer.Option(envvar="WFE_API_KEY", help="API key or token to call with.")] = None,
+    home: Annotated[Path, typer.Option(envvar="WFE_HOME", help="Data folder of the engine.")] = Path(FOLDER),
+) -> None:
+    """Keep what every command needs."""
+    aim(Target(home=home, url=url, key=key))
+
+
+up.register(app)
+app.add_typer(templates.app, name="templates")
+app.add_typer(runs.app, name="runs")
+app.add_typer(approvals.app, name="approvals")
+app.add_typer(identity.keys, name="keys")
+app.add_typer(identity.principals, name="principals")
+app.add_typer(identity.groups, name="groups")
+raw.register(app)

@@ -1,0 +1,305 @@
+"""Reads a whole template: its top level, its steps and the order between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Container
+from dataclasses import dataclass, field
+from typing import Any
+
+from wfe_engine import plan
+
+from wfe_language.compiler.clocks import read_clocks, read_retry
+from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
+from wfe_language.compiler.graph import Order, order
+from wfe_language.compiler.kinds import KINDS, LATER_KINDS
+from wfe_language.compiler.reading import Missing, Reading
+from wfe_language.compiler.values import Scope, Values
+from wfe_language.faults import Where, choices, nearest, suggest
+from wfe_language.loader import Positions
+
+#: Steps of a template, those inside of others included.
+MOST_STEPS = 1000
+#: Steps that hold steps, in each other.
+MOST_NESTING = 16
+
+TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}", re.ASCII)
+QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+
+_TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "steps", "output")
+_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue")
+_WORK_ONLY = ("retry", "timeout", "queue")
+_INSTEAD = {
+    ("approval", "timeout"): "Use expires: {after: 24h, then: reject} in the approval.",
+    ("wait", "timeout"): "The wait's own span says how long it takes.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What steps take over when they do not say it themselves."""
+
+    retry: plan.Retry = field(default_factory=plan.Retry)
+    clocks: plan.Clocks = field(default_factory=plan.Clocks)
+    queue: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """Ids of the steps that have surely ended before a step: a bit set over its block, and those around it."""
+
+    position: dict[str, int]
+    bits: int
+    outer: Container[str]
+
+    def __contains__(self, id_: object) -> bool:
+        at = self.position.get(id_) if isinstance(id_, str) else None
+        return (at is not None and bool(self.bits >> at & 1)) or id_ in self.outer
+
+
+class TemplateReader:
+    """Reads one document; `reading.faults` has what is wrong with it afterwards."""
+
+    def __init__(self, positions: Positions, handlers: Collection[str] | None = None) -> None:
+        self.reading = Reading(positions, handlers)
+        self._values = Values(self.reading)
+        self._steps = 0
+
+    def template(self, document: Any) -> plan.Plan:
+        """The plan; to be used only when there are no faults."""
+        reading = self.reading
+        given = reading.object(document, (), _TOP, required=("name", "steps"), mend="Write `name:` and `steps:`.")
+        rule = "Use a-z, 0-9 and -, beginning with a letter or digit, at most 100 characters."
+        name = reading.optional(
+            given, (), "name", lambda v, w: reading.name(v, w, "The template's name", TEMPLATE_NAME, rule)
+        )
+        reading.optional(given, (), "description", lambda v, w: reading.text(v, w, "Describe the template.", most=4000))
+        variables = reading.optional(given, (), "variables", lambda v, w: read_variables(reading, v, w))
+        declared = () if isinstance(variables, Missing) else variables
+        defaults = self._defaults(given)
+        total = reading.optional(given, (), "timeout", reading.span)
+        priority = reading.optional(given, (), "priority", lambda v, w: reading.integer(v, w, -100, 100))
+        scope = Scope({variable.name: variable for variable in declared}, frozenset(), frozenset())
+        root, ids = plan.Block((), ()), frozenset[str]()
+        if "steps" in given:
+            root, ids = self._block(given["steps"], ("steps",), scope, defaults, "", 1)
+        output = None
+        if "output" in given:
+            everything = Scope(scope.variables, ids, ids, place="in the output")
+            output = self._values.value(given["output"], ("output",), everything)
+        return plan.Plan(
+            name=name if isinstance(name, str) else "",
+            variables=declared,
+            root=root,
+            output=output,
+            total=None if isinstance(total, Missing) else total,
+            priority=0 if isinstance(priority, Missing) else priority,
+        )
+
+    def _defaults(self, given: dict[str, Any]) -> Defaults:
+        if "defaults" not in given:
+            return Defaults()
+        where: Where = ("defaults",)
+        reading, base = self.reading, Defaults()
+        value = reading.object(given["defaults"], where, ("timeout", "retry", "queue"))
+        retry = reading.optional(value, where, "retry", lambda v, w: read_retry(reading, v, w, base.retry))
+        clocks = reading.optional(value, where, "timeout", lambda v, w: read_clocks(reading, v, w, base.clocks))
+        queue = reading.optional(value, where, "queue", self._queue)
+        return Defaults(
+            base.retry if isinstance(retry, Missing) else retry,
+            base.clocks if isinstance(clocks, Missing) else clocks,
+            base.queue if isinstance(queue, Missing) else queue,
+        )
+
+    def _queue(self, value: Any, where: Where) -> str | Missing:
+        return self.reading.name(value, where, "The queue", QUEUE, "Use a-z, 0-9 and -, at most 63 characters.")
+
+    def _block(
+        self, value: Any, where: Where, outer: Scope, defaults: Defaults, prefix: str, nesting: int
+    ) -> tuple[plan.Block, frozenset[str]]:
+        """A list of steps and the order between them; the ids of the steps."""
+        reading = self.reading
+        steps = reading.list(value, where, "Write a list of steps, each beginning with `- id:`.")
+        if isinstance(value, list) and not value:
+            reading.key_fault(where, "There are no steps.", "Add one: - {id: first, call: {handler: echo}}.")
+        if nesting > MOST_NESTING:
+            reading.key_fault(
+                where,
+                f"Steps are nested more than {MOST_NESTING} deep.",
+                "Make a template of the inner ones.",
+            )
+            return plan.Block((), ()), frozenset()
+        self._steps += len(steps)
+        if self._steps > MOST_STEPS:
+            reading.key_fault(
+                where,
+                f"The template has more than {MOST_STEPS} steps.",
+                "Split it, or let a handler do several things.",
+            )
+            return plan.Block((), ()), frozenset()
+        ids = self._ids(steps, where)
+        arranged = self._order(steps, ids, where)
+        position = {id_: at for at, id_ in enumerate(ids) if id_}
+        known = frozenset(position)
+        everything = outer.steps | known
+        nodes = []
+        for at, step in enumerate(steps):
+            # With a cycle nobody knows who comes first; the cycle is fault enough.
+            bits = -1 if arranged.cycle else arranged.before[at]
+            scope = Scope(outer.variables, everything, _Before(position, bits, outer.before), step=ids[at])
+            nodes.append(self._node(step, (*where, at), scope, defaults, prefix, at, arranged))
+        return plan.Block(tuple(nodes), tuple(at for at, needs in enumerate(arranged.needs) if not needs)), known
+
+    def _ids(self, steps: list[Any], where: Where) -> list[str]:
+        """Ids by position; empty for a step without a usable one."""
+        reading = self.reading
+        ids: list[str] = []
+        first: dict[str, int] = {}
+        for at, step in enumerate(steps):
+            inner = (*where, at, "id")
+            given = step.get("id") if isinstance(step, dict) else None
+            id_: str | Missing = ""
+            if isinstance(step, dict) and "id" in step:
+                id_ = reading.name(given, inner, "The step's id", NAME, NAME_RULE)
+            if id_ in RESERVED:
+                reading.fault(inner, f"{id_} is a word of the expressions.", "Choose another id.")
+            elif isinstance(id_, str) and id_ and first.setdefault(id_, at) != at:
+                line = reading.positions.value((*where, first[id_])).line
+                reading.fault(inner, f"There are two steps {id_}.", f"Rename one; the other is on line {line}.")
+                id_ = ""
+            ids.append(id_ if isinstance(id_, str) else "")
+        return ids
+
+    def _order(self, steps: list[Any], ids: list[str], where: Where) -> Order:
+        position = {id_: at for at, id_ in enumerate(ids) if id_}
+        needs: list[tuple[int, ...]] = []
+        for at, step in enumerate(steps):
+            if isinstance(step, dict) and "needs" in step:
+                needs.append(self._needs(step["needs"], (*where, at, "needs"), position, at))
+            else:
+                needs.append((at - 1,) if at else ())
+        arranged = order(needs)
+        if arranged.cycle:
+            self._cycle(steps, ids, where, arranged.cycle)
+        return arranged
+
+    def _needs(self, value: Any, where: Where, position: dict[str, int], at: int) -> tuple[int, ...]:
+        reading = self.reading
+        mend = (
+            f"Write a list: needs: [{value[:60]}]."
+            if isinstance(value, str)
+            else "Write a list of ids: needs: [fetch]."
+        )
+        found: list[int] = []
+        for number, id_ in enumerate(reading.list(value, where, mend)):
+            inner = (*where, number)
+            if not isinstance(id_, str):
+                reading.text(id_, inner, mend)
+            elif id_ not in position:
+                reading.fault(
+                    inner,
+                    f"There is no step {id_[:60]}.",
+                    suggest(id_, position, f"Known: {choices(position)}."),
+                )
+            elif position[id_] == at:
+                reading.fault(inner, f"The step {id_} needs itself.", "Remove it from its needs.")
+            elif position[id_] in found:
+                reading.fault(inner, f"{id_} is there twice.", "Remove one of them.")
+            else:
+                found.append(position[id_])
+        return tuple(sorted(found))
+
+    def _cycle(self, steps: list[Any], ids: list[str], where: Where, cycle: tuple[int, ...]) -> None:
+        names = [ids[at] or f"steps[{at}]" for at in cycle]
+        at = next((at for at in cycle if isinstance(steps[at], dict) and "needs" in steps[at]), cycle[0])
+        mend = "Remove one of these needs."
+        implied = next((n for n, p in zip(names, cycle, strict=True) if "needs" not in steps[p]), None)
+        if implied:
+            mend = f"{implied} has no needs of its own, so it follows the step above it; give it `needs:`."
+        self.reading.key_fault(
+            (*where, at, "needs"), f"The steps need each other in a circle: {' needs '.join(names)}.", mend
+        )
+
+    def _node(
+        self,
+        value: Any,
+        where: Where,
+        scope: Scope,
+        defaults: Defaults,
+        prefix: str,
+        at: int,
+        arranged: Order,
+    ) -> plan.Node:
+        reading, values = self.reading, self._values
+        given = value if isinstance(value, dict) else {}
+        kind = self._kind(value, where)
+        condition = None
+        if "if" in given:
+            condition = values.condition(given["if"], (*where, "if"), scope.at("in an if"))
+        retry, clocks, queue = defaults.retry, defaults.clocks, defaults.queue
+        if kind in plan.WORK:
+            if "retry" in given:
+                retry = read_retry(reading, given["retry"], (*where, "retry"), retry)
+            if "timeout" in given:
+                clocks = read_clocks(reading, given["timeout"], (*where, "timeout"), clocks)
+            if "queue" in given:
+                named = self._queue(given["queue"], (*where, "queue"))
+                queue = queue if isinstance(named, Missing) else named
+        else:
+            retry, clocks, queue = plan.Retry(), plan.Clocks(), "default"
+            for key in _WORK_ONLY if kind else ():
+                if key in given:
+                    mend = _INSTEAD.get((kind, key), f"Remove {key}.")
+                    reading.key_fault((*where, key), f"{key} is for http and call steps, not for {kind}.", mend)
+        if "description" in given:
+            reading.text(given["description"], (*where, "description"), "Describe the step.", most=2000)
+        values.sealed = False
+        params: plan.Expression = plan.Literal(None)
+        if kind:
+            params = KINDS[kind](reading, values, given[kind], (*where, kind), scope)
+        return plan.Node(
+            id=scope.step,
+            index=at,
+            path=f"{prefix}{scope.step}",
+            kind=kind,
+            params=params,
+            needs=arranged.needs[at],
+            dependents=arranged.dependents[at],
+            condition=condition,
+            retry=retry,
+            clocks=clocks,
+            queue=queue,
+            sealed=values.sealed,
+        )
+
+    def _kind(self, value: Any, where: Where) -> str:
+        """The one kind of a step; empty when it has none that runs. Faults for every key of the step."""
+        reading = self.reading
+        if not isinstance(value, dict):
+            reading.object(value, where, (), mend="Write a step: {id: first, call: {handler: echo}}.")
+            return ""
+        if "id" not in value:
+            reading.key_fault(where, "The step has no id.", "Add `id:`, a name other steps can refer to.")
+        found = [key for key in value if key in KINDS]
+        later = [key for key in value if key in LATER_KINDS]
+        known = (*_COMMON, "compensate", *KINDS, *LATER_KINDS)
+        meant = False  # an unknown key is probably a kind, misspelt
+        for key in value:
+            inner = (*where, key)
+            if key in later:
+                reading.key_fault(inner, f"This version does not run {key} steps yet.", f"It runs {choices(KINDS)}.")
+            elif key == "compensate":
+                reading.key_fault(inner, "This version does not run compensate yet.", "Remove it.")
+            elif key not in known:
+                near = nearest(key, known)
+                meant |= near in KINDS
+                mend = (
+                    f"Did you mean {near}?" if near else f"Known are {choices(_COMMON)}, and one of {choices(KINDS)}."
+                )
+                reading.key_fault(inner, f"The key {key[:60]} is not known in a step.", mend)
+        if len(found) + len(later) > 1:
+            both = [*found, *later]
+            reading.key_fault((*where, both[1]), f"The step has two kinds: {choices(both)}.", "Make two steps of it.")
+        elif not found and not later and not meant:
+            reading.key_fault(where, "The step does not say what it does.", f"Add one of {choices(KINDS)}.")
+        return found[0] if found else ""

@@ -1,0 +1,305 @@
+"""The guard: what stands between the wire and every servicer method.
+
+It is put around each method once, when the server is built, and not run as a grpc.aio interceptor: one
+look-up by name leads to the finished handler, and a method that is not in the table does not exist. For each
+call it
+
+1. starts the deadline, 2. authenticates and checks the role, 3. parses the request, 4. runs the method,
+5. turns whatever was raised into the one form of error.
+
+Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from wfe_engine.errors import PermissionDenied, ResourceExhausted
+
+from wfe_servicekit.calls import Call, Caller, call_var
+from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
+from wfe_servicekit.statuses import (
+    DeadlineExceeded,
+    MalformedRequest,
+    RequestTooLarge,
+    Unimplemented,
+    wire_error,
+)
+
+__all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
+
+DEFAULT_DEADLINE = 60.0
+DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.0}
+"""Seconds a unary method may take, where it is not the default. Streams have none."""
+
+_RETRY_STREAMS_AFTER = 5.0
+
+
+class Authenticates(Protocol):
+    """What the guard needs of `wfe_servicekit.auth.Authenticator`."""
+
+    def recall(self, authorization: str | None) -> Caller | None:
+        """The caller, when the credentials were accepted a moment ago."""
+        ...
+
+    async def authenticate(self, authorization: str | None) -> Caller:
+        """The caller, or Unauthenticated."""
+        ...
+
+
+class _Deadlines:
+    """Cancels calls that take too long. One timer for all calls with the same span, not one for each.
+
+    All have the same span, so they expire in the order they were added in and only the oldest has to be
+    watched.
+    """
+
+    def __init__(self, span: float) -> None:
+        self._span = span
+        self._calls: dict[Call, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+
+    def add(self, call: Call) -> None:
+        call.expires = self._loop.time() + self._span
+        self._calls[call] = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(call.expires, self._expire)
+
+    def discard(self, call: Call) -> None:
+        self._calls.pop(call, None)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        while self._calls:
+            call = next(iter(self._calls))
+            if call.expires > now:
+                self._timer = self._loop.call_at(call.expires, self._expire)
+                return
+            del self._calls[call]
+            call.expired = True
+            if call.task is not None:
+                call.task.cancel()
+
+
+class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Serves the methods it was given, each behind all checks, and refuses every other.
+
+    Needs a running event loop.
+
+    Args:
+        authenticator: Knows who calls.
+        max_request_bytes: Largest request message.
+        max_streams: Server streams at the same time; more are refused with ResourceExhausted.
+    """
+
+    def __init__(self, authenticator: Authenticates, *, max_request_bytes: int, max_streams: int = 1_000) -> None:
+        self._authenticator = authenticator
+        self._max_request_bytes = max_request_bytes
+        self._max_streams = max_streams
+        self._streams = 0
+        self._handlers: dict[str, grpc.RpcMethodHandler] = {}
+        self._deadlines: dict[float, _Deadlines] = {}
+        self._missing = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
+
+    def add(
+        self,
+        method: str,
+        handler: grpc.RpcMethodHandler,
+        row: frozenset[str] | Access,
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> None:
+        """Serve a method.
+
+        Args:
+            method: Full name.
+            handler: As the generated code makes it.
+            row: The method's row of the policy.
+            deadline: Seconds; not used for streams.
+
+        Raises:
+            TypeError: The method takes a stream, or is not async.
+        """
+        if handler.request_streaming:
+            raise TypeError(f"{method}: request streams are not supported")
+        behaviour = handler.unary_stream if handler.response_streaming else handler.unary_unary
+        if getattr(behaviour, "__module__", "").endswith("_pb2_grpc"):
+            # The generated base class's own method: the servicer does not have it (yet).
+            behaviour = _not_implemented
+        if handler.response_streaming:
+            if not (inspect.isasyncgenfunction(behaviour) or inspect.iscoroutinefunction(behaviour)):
+                raise TypeError(f"{method}: the servicer's method is not async")
+            stream = self._stream(behaviour, handler.request_deserializer, row)
+            self._handlers[method] = grpc.unary_stream_rpc_method_handler(
+                stream, request_deserializer=None, response_serializer=handler.response_serializer
+            )
+            return
+        if not inspect.iscoroutinefunction(behaviour):
+            raise TypeError(f"{method}: the servicer's method is not async")
+        deadlines = self._deadlines.get(deadline)
+        if deadlines is None:
+            deadlines = self._deadlines[deadline] = _Deadlines(deadline)
+        unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
+        self._handlers[method] = grpc.unary_unary_rpc_method_handler(unary)
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        """The handler of a method. grpc calls this in the task that goes on to run the handler."""
+        method = details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            return self._missing
+        call_var.set(Call(method, details.invocation_metadata))
+        return handler
+
+    def _unary(
+        self,
+        behaviour: Callable[[Any, Any], Awaitable[Any]],
+        parse: Callable[[bytes], Any],
+        serialize: Callable[[Any], bytes],
+        row: frozenset[str] | Access,
+        deadlines: _Deadlines,
+    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        public = row is PUBLIC
+        recall = self._authenticator.recall
+        current_task = asyncio.current_task
+        most = self._max_request_bytes
+
+        async def answer(raw: bytes, context: Any) -> bytes:
+            call = _this_call()
+            call.task = current_task()
+            deadlines.add(call)
+            try:
+                if not public:
+                    authorization = call.header("authorization")
+                    caller = recall(authorization)
+                    if caller is None:
+                        caller = await self._authenticator.authenticate(authorization)
+                    call.caller = caller
+                    if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
+                        raise _role_missing(row)
+                if len(raw) > most:
+                    raise _too_large(raw, most)
+                try:
+                    request = parse(raw)
+                except DecodeError:
+                    raise _malformed() from None
+                response = serialize(await behaviour(request, context))
+                deadlines.discard(call)
+                if call.http_status and call.rest:
+                    # A batch of its own, about 60 µs; gRPC clients have no use for it.
+                    await context.send_initial_metadata((("x-http-status", str(call.http_status)),))
+                return response
+            except BaseException as error:
+                deadlines.discard(call)
+                await _refuse(context, call, error)
+                raise AssertionError from error
+
+        return answer
+
+    def _stream(
+        self,
+        behaviour: Callable[[Any, Any], Any],
+        parse: Callable[[bytes], Any],
+        row: frozenset[str] | Access,
+    ) -> Callable[[bytes, Any], Awaitable[None]]:
+        public = row is PUBLIC
+        generates = inspect.isasyncgenfunction(behaviour)
+
+        async def answer(raw: bytes, context: Any) -> None:
+            call = _this_call()
+            self._streams += 1
+            try:
+                if not public:
+                    authorization = call.header("authorization")
+                    call.caller = caller = await self._authenticator.authenticate(authorization)
+                    if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
+                        raise _role_missing(row)
+                if self._streams > self._max_streams:
+                    raise ResourceExhausted(
+                        "too many streams are open",
+                        reason="TOO_MANY_STREAMS",
+                        retry_after=_RETRY_STREAMS_AFTER,
+                    )
+                if len(raw) > self._max_request_bytes:
+                    raise _too_large(raw, self._max_request_bytes)
+                try:
+                    request = parse(raw)
+                except DecodeError:
+                    raise _malformed() from None
+                if not generates:
+                    await behaviour(request, context)
+                    return
+                # Written here and not yielded to grpc, which would leave the generator unfinished when the
+                # client hangs up between two messages.
+                messages = behaviour(request, context)
+                try:
+                    async for message in messages:
+                        await context.write(message)
+                finally:
+                    await messages.aclose()
+            except BaseException as error:  # noqa: BLE001 - always raises
+                await _refuse(context, call, error)
+            finally:
+                self._streams -= 1
+
+        return answer
+
+
+def _this_call() -> Call:
+    call = call_var.get()
+    if call is None:
+        raise RuntimeError("a handler of the guard runs outside a call")
+    return call
+
+
+async def _refuse(context: Any, call: Call, error: BaseException) -> None:
+    """End the RPC with the answer to an exception; always raises."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if call.expired and task is not None:
+            task.uncancel()
+            error = DeadlineExceeded("the service took too long; what it did may have happened")
+        elif task is None or task.cancelling():
+            # The client hung up or the server stops: nobody is there to answer.
+            raise error
+        # Otherwise nobody cancelled the call: something that the method awaited was cancelled, which is a
+        # fault.
+    elif not isinstance(error, Exception):
+        raise error
+    if context.done():
+        raise error
+    wire = wire_error(error, rest=call.rest)
+    await context.abort(wire.code, wire.message, wire.trailers)
+
+
+async def _refuse_unknown(_requests: Any, context: Any) -> None:
+    wire = wire_error(Unimplemented("no such method"))
+    await context.abort(wire.code, wire.message, wire.trailers)
+
+
+async def _not_implemented(_request: Any, _context: Any) -> Any:
+    raise Unimplemented("the service does not have this method yet")
+
+
+def _role_missing(row: Any) -> PermissionDenied:
+    roles = ", ".join(sorted(row))
+    return PermissionDenied(f"this needs one of the roles {roles}", reason="ROLE_REQUIRED", roles=roles)
+
+
+def _too_large(raw: bytes, most: int) -> RequestTooLarge:
+    return RequestTooLarge(f"the request is {len(raw)} bytes, more than {most}", size=len(raw), limit=most)
+
+
+def _malformed() -> MalformedRequest:
+    return MalformedRequest(
+        "the request is not a message of the method's type: broken bytes, text that is not UTF-8, "
+        "or values nested too deep (at most 32 levels)"
+    )

@@ -1,0 +1,56 @@
+"""The configuration of the stack's own NATS server: one user per role, with the subjects the role needs."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import sys
+from pathlib import Path
+
+from wfe_bus.subjects import PERMISSIONS
+
+from wfe_stack.faults import StackFault
+from wfe_stack.folder import write_private
+from wfe_stack.ports import LOOPBACK
+
+
+def new_passwords() -> dict[str, str]:
+    """A password for every role; new ones with every start, nobody has to remember them."""
+    return {role: secrets.token_urlsafe(24) for role in PERMISSIONS}
+
+
+def write_config(path: Path, port: int, passwords: dict[str, str]) -> None:
+    """Write the server's configuration file, readable by its owner alone. JSON is valid in it."""
+    users = [
+        {
+            "user": role,
+            "password": passwords[role],
+            "permissions": {
+                "publish": {"allow": subjects["publish"]},
+                "subscribe": {"allow": subjects["subscribe"]},
+            },
+        }
+        for role, subjects in PERMISSIONS.items()
+    ]
+    config = {
+        "host": LOOPBACK,
+        "port": port,
+        "max_payload": 1 << 20,
+        "lame_duck_duration": "30s",
+        "authorization": {"users": users, "timeout": 5},
+    }
+    write_private(path, json.dumps(config, indent=2) + "\n")
+
+
+def program(name: str) -> str:
+    """Path of a program installed beside this Python, or else on PATH.
+
+    Raises:
+        StackFault: There is none.
+    """
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise StackFault(f"{name} is not installed; run tools/setup.sh")
+    return found

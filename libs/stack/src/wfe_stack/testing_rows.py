@@ -1,0 +1,58 @@
+"""Rows the scheduler would have written, for tests of what works on them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+import uuid
+from typing import Any
+
+from wfe_store.pool import Database
+
+
+def run_key() -> uuid.UUID:
+    """A UUIDv7 of now, so that the row falls into this month's partition."""
+    stamp = int(time.time() * 1000) << 80
+    return uuid.UUID(int=stamp | 7 << 76 | 2 << 62 | (uuid.uuid4().int & ((1 << 62) - 1)))
+
+
+async def add_run(database: Database, owner_id: uuid.UUID, started_by: uuid.UUID) -> uuid.UUID:
+    """A running run at version 1."""
+    run_id = run_key()
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, version, seq,"
+            " state, input, trigger_type, created_by, created_at, updated_at)"
+            " VALUES (%s, %s, %s, 'publish', 1, 'waiting_approval', 1, 1, '{}', '{}', 'api', %s,"
+            " clock_timestamp(), clock_timestamp())",
+            (run_id, owner_id, uuid.uuid4(), started_by),
+        )
+    return run_id
+
+
+async def add_gate(
+    database: Database,
+    owner_id: uuid.UUID,
+    run_id: uuid.UUID,
+    started_by: uuid.UUID,
+    *,
+    policy: dict[str, Any] | str | None = None,
+    expires_in: dt.timedelta | None = None,
+    on_expiry: str = "reject",
+    held: bool = False,
+    payload: str | None = None,
+    title: str = "Publish?",
+) -> uuid.UUID:
+    """An open gate of a run."""
+    gate_id = uuid.uuid4()
+    text = policy if isinstance(policy, str) else json.dumps(policy or {})
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO gates (id, run_id, no, owner_id, path, status, title, payload, policy, digest, started_by,"
+            " created_at, expires_at, on_expiry, held_at) VALUES (%s, %s, 1, %s, 'review', 'open', %s, %s, %s,"
+            " 'd1', %s, clock_timestamp(), clock_timestamp() + %s, %s,"
+            " CASE WHEN %s THEN clock_timestamp() END)",
+            (gate_id, run_id, owner_id, title, payload, text, started_by, expires_in, on_expiry, held),
+        )
+    return gate_id

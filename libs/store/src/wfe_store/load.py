@@ -1,0 +1,191 @@
+"""Reading runs back for deciding: state, facts, and what their expressions can see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from wfe_engine.state import RunState, decode_state
+from wfe_engine.values import Record, record_key
+
+from wfe_store.pool import Connection
+
+
+class LoadedRun(msgspec.Struct, kw_only=True):
+    """A run as the store has it.
+
+    Attributes:
+        input: Values of its variables, sealed ones as placeholders.
+        records: Its completed and skipped steps, by `record_key`.
+        inputs: Recorded inputs of the steps that have not completed, by number.
+        gates: The last gate of such steps.
+    """
+
+    run: UUID
+    owner: UUID
+    template: UUID
+    template_name: str
+    template_version: int
+    version: int
+    state_text: str
+    state: RunState
+    input: dict[str, Any]
+    labels: dict[str, str]
+    created_by: UUID
+    created_at: datetime
+    records: dict[str, Record]
+    inputs: dict[int, bytes]
+    gates: dict[int, str]
+
+
+_RUNS = """
+SELECT id, owner_id, template_id, template_name, template_version, version, state, input, labels::text, created_by,
+    created_at
+FROM runs WHERE id = ANY(%b::uuid[])
+"""
+_STEPS = """
+SELECT run_id, no, path, status, input, output, attempts, gate_id::text
+FROM steps WHERE run_id = ANY(%b::uuid[]) AND status <> 'rolled_back' ORDER BY run_id, no
+"""
+_decode = msgspec.json.decode
+
+
+async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, LoadedRun]:
+    """The runs of these ids that exist, in one consistent read.
+
+    Raises:
+        psycopg.Error: The store cannot be read.
+    """
+    wanted = list(ids)
+    async with connection.transaction():
+        # Both statements must see one moment: a step completed in between would be missing from a newer state.
+        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        async with connection.pipeline():
+            runs_cursor = await connection.execute(_RUNS, (wanted,))
+            steps_cursor = await connection.execute(_STEPS, (wanted,))
+        runs = await runs_cursor.fetchall()
+        steps = await steps_cursor.fetchall()
+    loaded = {row[0]: _run(row) for row in runs}
+    for run, no, path, status, given, output, attempts, gate in steps:
+        found = loaded.get(run)
+        if found is None:
+            continue
+        if status in ("completed", "skipped"):
+            found.records[record_key("", path)] = Record(
+                status=status, output=None if output is None else output.encode(), attempts=attempts
+            )
+        else:
+            if given is not None:
+                found.inputs[no] = given.encode()
+            if gate is not None:
+                found.gates[no] = gate
+    return loaded
+
+
+def _run(row: tuple[Any, ...]) -> LoadedRun:
+    return LoadedRun(
+        run=row[0],
+        owner=row[1],
+        template=row[2],
+        template_name=row[3],
+        template_version=row[4],
+        version=row[5],
+        state_text=row[6],
+        state=decode_state(row[6]),
+        input=_decode(row[7]),
+        labels=_decode(row[8]),
+        created_by=row[9],
+        created_at=row[10],
+        records={},
+        inputs={},
+        gates={},
+    )
+
+
+class SnapshotState(msgspec.Struct, kw_only=True):
+    """A snapshot to go back to.
+
+    Attributes:
+        void: A rollback went behind it; what it stands on is undone.
+    """
+
+    id: UUID
+    seq: int
+    state: RunState
+    void: bool
+
+
+async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> SnapshotState | None:
+    """A snapshot of an owner's run; None when there is none."""
+    cursor = await connection.execute(
+        """
+        SELECT s.id, s.seq, s.state, EXISTS (
+            SELECT 1 FROM events e WHERE e.run_id = s.run_id AND e.seq > s.seq AND e.type = 'run.rolled_back'
+                AND (e.data::json ->> 'to_seq')::int < s.seq)
+        FROM snapshots s JOIN runs r ON r.id = s.run_id
+        WHERE s.run_id = %s AND s.id = %s AND r.owner_id = %s
+        """,
+        (run, snapshot, owner),
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    return SnapshotState(id=row[0], seq=row[1], state=decode_state(row[2]), void=row[3])
+
+
+class ClosedGate(msgspec.Struct, frozen=True):
+    """A decided gate, for telling its run."""
+
+    gate: UUID
+    run: UUID
+    outcome: str
+    expired: bool
+    decided_by: UUID | None
+    comment: str
+
+
+async def load_closed_gates(connection: Connection, ids: Sequence[UUID]) -> list[ClosedGate]:
+    """Those of these gates that were decided and whose runs have not been told."""
+    cursor = await connection.execute(
+        "SELECT id, run_id, outcome, status = 'expired', decided_by, comment FROM gates"
+        " WHERE id = ANY(%b::uuid[]) AND outcome IS NOT NULL AND told_at IS NULL",
+        (list(ids),),
+    )
+    return [ClosedGate(*row) for row in await cursor.fetchall()]
+
+
+async def load_keys(
+    connection: Connection, keys: Sequence[tuple[UUID, str]]
+) -> dict[tuple[UUID, str], tuple[bytes, UUID]]:
+    """Hash and run of the Idempotency-Keys that are known, by (owner, key)."""
+    cursor = await connection.execute(
+        "SELECT i.owner_id, i.key, i.request_hash, i.run_id FROM unnest(%b::uuid[], %b::text[]) AS d (owner_id, key)"
+        " JOIN idempotency i ON i.owner_id = d.owner_id AND i.key = d.key",
+        ([owner for owner, _ in keys], [key for _, key in keys]),
+    )
+    return {(row[0], row[1]): (row[2], row[3]) for row in await cursor.fetchall()}
+
+
+async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) -> dict[str, bytes] | None:
+    """Ciphertexts of a run by variable; None when the lease is not held under that fence."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM dispatch WHERE run_id = %s AND no = %s AND fence = %s AND executor_id IS NOT NULL",
+        (run, no, fence),
+    )
+    if await cursor.fetchone() is None:
+        return None
+    cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
+    return {name: bytes(value) for name, value in await cursor.fetchall()}
+
+
+async def load_request(connection: Connection, run: UUID, no: int, fence: int) -> bytes | None:
+    """The request of a lease; None when it is not held under that fence."""
+    cursor = await connection.execute(
+        "SELECT request FROM dispatch WHERE run_id = %s AND no = %s AND fence = %s AND executor_id IS NOT NULL",
+        (run, no, fence),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row[0].encode()

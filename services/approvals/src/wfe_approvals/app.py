@@ -1,0 +1,72 @@
+"""The approvals service: built by hand, in order, and closed in reverse."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from wfe.api.v1 import approval_service_pb2_grpc, identity_service_pb2_grpc
+from wfe_servicekit.auth import Authenticator, load_issuers
+from wfe_servicekit.health import Readiness
+from wfe_servicekit.lifecycle import Stack
+from wfe_servicekit.loops import PeriodicLoop
+from wfe_servicekit.policy import POLICY
+from wfe_servicekit.server import RunningServer, build_server
+from wfe_store.gates import Gates
+from wfe_store.identity import Identity
+from wfe_store.keys import Keys
+from wfe_store.pool import Database
+
+from wfe_approvals.approval_servicer import ApprovalServicer
+from wfe_approvals.bus import Bus
+from wfe_approvals.config import ApprovalsSettings
+from wfe_approvals.directory import StoreDirectory
+from wfe_approvals.identity_servicer import IdentityServicer
+from wfe_approvals.usecases.expire_gates import expire_gates
+from wfe_approvals.usecases.tell_untold import tell_untold
+
+
+async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
+    """Build everything and open the port; the stack closes it.
+
+    Raises:
+        ConfigFault: The port or the issuers' file cannot be used.
+        Unavailable: The store did not answer in time.
+    """
+    database = Database(
+        settings.database_url.get_secret_value(), name="wfe-approvals", size=settings.database_connections
+    )
+    stack.push(database.close, "store")
+    await database.open()
+    bus = Bus(settings)
+    # The bus only carries: without it decisions are taken and kept, and told once it is back.
+    stack.spawn(bus.run(), "bus")
+
+    gates, identity, keys = Gates(database), Identity(database), Keys(database)
+    stack.loop(PeriodicLoop(partial(expire_gates, gates, bus), settings.expiry_seconds, "gates.expiry"))
+    stack.loop(PeriodicLoop(partial(tell_untold, gates, bus), settings.untold_seconds, "gates.untold"))
+
+    directory = StoreDirectory(keys)
+    readiness = Readiness()
+    readiness.add("store", database.ping)
+    readiness.add("bus", bus.ping)
+    server = build_server(
+        settings,
+        [
+            (
+                approval_service_pb2_grpc.add_ApprovalServiceServicer_to_server,
+                ApprovalServicer(gates, bus),
+                "wfe.api.v1.ApprovalService",
+            ),
+            (
+                identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,
+                IdentityServicer(identity, keys),
+                "wfe.api.v1.IdentityService",
+            ),
+        ],
+        Authenticator(directory, load_issuers(settings.oidc_file), owners=directory),
+        POLICY,
+        readiness=readiness,
+    )
+    await server.start()
+    stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)
+    return server

@@ -1,0 +1,92 @@
+"""The bus: tells schedulers of decisions, and answers pings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from wfe_bus import subjects
+from wfe_bus.connection import connect
+from wfe_bus.messages import RunChanged, encode
+from wfe_store.gates import Decision
+
+from wfe_approvals.config import ApprovalsSettings
+
+#: Seconds between attempts to connect for the first time.
+RETRY_SECONDS = 1.0
+#: Seconds a message may wait for the connection's buffer.
+PUBLISH_SECONDS = 0.5
+
+_log = structlog.get_logger("wfe.bus")
+
+
+class Bus:
+    """The connection to NATS, which may come late and may go."""
+
+    def __init__(self, settings: ApprovalsSettings) -> None:
+        self._settings = settings
+        self._client: Client | None = None
+
+    async def run(self) -> None:
+        """Connect, however long it takes, and stay connected until cancelled."""
+        client = await self._connect()
+        try:
+            await client.subscribe(subjects.ping("approvals"), cb=_answer)
+            self._client = client
+            await asyncio.Event().wait()
+        finally:
+            self._client = None
+            await client.close()
+
+    async def ping(self) -> None:
+        """Raise when there is no connection now.
+
+        Raises:
+            ConnectionError: There is none.
+        """
+        if self._client is None or not self._client.is_connected:
+            raise ConnectionError("no connection to NATS")
+
+    async def tell(self, decisions: Iterable[Decision]) -> None:
+        """Tell all schedulers of decisions.
+
+        Never fails: what is lost, the search for the untold tells again.
+        """
+        for decision in decisions:
+            message = RunChanged(run=decision.run_id.bytes, gate=decision.gate_id.bytes, version=decision.version)
+            try:
+                await self.ping()
+                assert self._client is not None
+                async with asyncio.timeout(PUBLISH_SECONDS):
+                    await self._client.publish(subjects.RUN, encode(message))
+            except (nats.errors.Error, OSError, TimeoutError) as fault:
+                _log.debug("decision_not_told", run=str(decision.run_id), fault=type(fault).__name__)
+                return
+
+    async def _connect(self) -> Client:
+        password = self._settings.nats_password
+        while True:
+            try:
+                return await connect(
+                    self._settings.nats_url,
+                    role="approvals",
+                    name="wfe-approvals",
+                    user=self._settings.nats_user,
+                    password=password.get_secret_value() if password else None,
+                    on_error=_note,
+                )
+            except (nats.errors.Error, OSError) as fault:
+                _log.warning("bus_not_connected", fault=type(fault).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _answer(message: Msg) -> None:
+    await message.respond(b"ok")
+
+
+async def _note(fault: Exception) -> None:
+    _log.warning("bus_fault", fault=type(fault).__name__)

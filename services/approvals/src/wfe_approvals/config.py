@@ -1,0 +1,20 @@
+"""The approvals service's settings."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from wfe_servicekit.settings import ServiceSettings
+
+
+class ApprovalsSettings(ServiceSettings):
+    """Environment of an approvals service, beside what every service reads.
+
+    Attributes:
+        database_connections: Connections to the store, at most.
+        expiry_seconds: Period of the search for gates past their deadline.
+        untold_seconds: Period of the search for decisions no scheduler has taken in.
+    """
+
+    database_connections: int = Field(10, ge=1, le=100)
+    expiry_seconds: float = Field(1.0, gt=0.05, le=60)
+    untold_seconds: float = Field(1.0, gt=0.05, le=60)

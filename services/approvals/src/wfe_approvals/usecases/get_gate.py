@@ -1,0 +1,22 @@
+"""Look at one gate."""
+
+from __future__ import annotations
+
+from wfe.api.v1 import approval_service_pb2 as pb
+from wfe.api.v1 import workflow_pb2
+from wfe_servicekit.calls import Caller
+from wfe_servicekit.checks import parse_uuid
+from wfe_store.gates import Gates
+
+from wfe_approvals.mapping import approval_of, decider_of
+
+
+async def get_gate(gates: Gates, caller: Caller, request: pb.GetApprovalRequest) -> workflow_pb2.Approval:
+    """One gate with its payload, and whether the caller may decide it.
+
+    Raises:
+        InvalidInput: The id is no UUID.
+        NotFound: The caller's owner has no such gate.
+    """
+    gate = await gates.get(caller.owner_id, parse_uuid(request.approval_id, "approval_id"))
+    return approval_of(gate, decider_of(caller))

@@ -1,0 +1,59 @@
+"""What a lease's request needs before it can run: the rest of a large one, and its sealed values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from wfe_bus import messages, subjects
+from wfe_bus.messages import Chunk, FetchInput, Unseal, Unsealed
+
+from wfe_executor.attempts import Attempt, LeaseLost
+from wfe_executor.link import Link
+from wfe_executor.outputs import StepFailed, failure
+from wfe_executor.sealed import Redactor, unsealed
+
+#: No request is larger, in bytes; a scheduler that says so is not believed.
+REQUEST_BYTES = 64 * 1024 * 1024
+
+_chunk = messages.decoder(Chunk).decode
+_unsealed = messages.decoder(Unsealed).decode
+_any = msgspec.json.Decoder().decode
+
+
+async def request_of(link: Link, attempt: Attempt) -> bytes:
+    """The request's JSON, fetched in chunks when it did not travel with the lease.
+
+    Raises:
+        LeaseLost: A scheduler said so.
+        StepFailed: REQUEST_INVALID, for a length that cannot be.
+    """
+    if attempt.lease.request is not None:
+        return attempt.lease.request
+    parts = bytearray()
+    while True:
+        ask = FetchInput(executor=link.executor, lease=attempt.ref, offset=len(parts))
+        chunk = await link.ask(subjects.FETCH, ask, _chunk)
+        if chunk.stale:
+            raise LeaseLost
+        parts += chunk.data
+        if len(parts) >= chunk.total:
+            return bytes(parts)
+        if not chunk.data or chunk.total > REQUEST_BYTES:
+            raise StepFailed(failure("REQUEST_INVALID", "the step's input could not be fetched whole"))
+
+
+async def unsealed_request(link: Link, attempt: Attempt, request: bytes) -> Any:
+    """The request with its sealed values in place. From here on the attempt has a redactor.
+
+    Raises:
+        LeaseLost: A scheduler said so.
+        StepFailed: SEALED_INVALID.
+    """
+    ask = Unseal(executor=link.executor, lease=attempt.ref)
+    answer = await link.ask(subjects.UNSEAL, ask, _unsealed)
+    if answer.stale:
+        raise LeaseLost
+    values = {name: _any(value) for name, value in answer.values.items()}
+    attempt.redactor = Redactor(values)
+    return unsealed(_any(request), values)

@@ -1,0 +1,73 @@
+"""From a lease to its end: fetches what is missing, runs it by its kind, guards what comes out."""
+
+from __future__ import annotations
+
+import traceback
+
+import msgspec
+import structlog
+from wfe_bus.messages import Failure
+from wfe_egress import GuardedSession
+
+from wfe_executor.attempts import Attempt, End, LeaseLost
+from wfe_executor.calls import CallRequest, Calls
+from wfe_executor.http import HttpRequest, run_http
+from wfe_executor.inputs import request_of, unsealed_request
+from wfe_executor.link import Link
+from wfe_executor.outputs import StepFailed, encoded, failure
+
+_log = structlog.get_logger("wfe.executor.runner")
+_decode_call = msgspec.json.Decoder(CallRequest).decode
+_decode_http = msgspec.json.Decoder(HttpRequest).decode
+_decode_any = msgspec.json.Decoder().decode
+
+
+class Runner:
+    """Runs attempts of every kind."""
+
+    def __init__(self, link: Link, calls: Calls, session: GuardedSession) -> None:
+        self._link = link
+        self._calls = calls
+        self._session = session
+
+    async def run(self, attempt: Attempt) -> bytes | Failure | End:
+        """Run one attempt; the output is JSON that passed the gate. Raises only CancelledError."""
+        try:
+            end = await self._run(attempt)
+        except StepFailed as error:
+            end = error.failure
+        except LeaseLost:
+            return End.LOST
+        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            end = failure("REQUEST_INVALID", f"the step's request cannot be read: {error}", retryable=False)
+        except Exception as error:  # noqa: BLE001 - a fault of the executor must not take the loop with it
+            trace = "".join(traceback.format_exception(error))
+            if attempt.redactor is not None:
+                trace = attempt.redactor.text(trace)
+            _log.error("the executor failed a step", **attempt.facts, exception=trace)
+            end = failure("EXECUTOR_ERROR", f"the executor failed: {type(error).__name__}")
+        return _redacted(attempt, end) if attempt.redactor is not None else end
+
+    async def _run(self, attempt: Attempt) -> bytes | Failure:
+        lease = attempt.lease
+        kind = lease.kind
+        if kind not in ("call", "http"):
+            return failure(
+                "UNKNOWN_KIND", f"this executor cannot run steps of kind {kind!r}", retryable=False
+            )
+        request = lease.request if lease.request is not None else await request_of(self._link, attempt)
+        if lease.sealed:
+            plain = await unsealed_request(self._link, attempt, request)
+            if kind == "call":
+                return await self._calls.run(attempt, msgspec.convert(plain, CallRequest))
+            return await run_http(self._session, attempt, msgspec.convert(plain, HttpRequest))
+        if kind == "call":
+            return await self._calls.run(attempt, _decode_call(request))
+        return await run_http(self._session, attempt, _decode_http(request))
+
+
+def _redacted(attempt: Attempt, end: bytes | Failure) -> bytes | Failure:
+    assert attempt.redactor is not None
+    if isinstance(end, Failure):
+        return attempt.redactor.failure(end)
+    return encoded(attempt.redactor.value(_decode_any(end)))

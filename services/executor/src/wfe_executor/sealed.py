@@ -1,0 +1,122 @@
+"""Sealed values: put into a request in memory, taken out of everything that leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from wfe_bus.messages import SEALED, Failure
+
+from wfe_executor.outputs import StepFailed, failure
+
+#: What stands where a sealed value was.
+REDACTED = "[redacted]"
+
+#: Shorter values would tear harmless text apart.
+REDACTED_CHARS = 4
+
+
+def unsealed(value: Any, values: Mapping[str, Any]) -> Any:
+    """The request with every placeholder replaced; the value given is not changed.
+
+    A placeholder is {"$sealed": parts}, parts being texts and {"var": name}. One {"var"} alone stands for the
+    value with its type; several parts are joined to a text, with values that are no text written as JSON.
+
+    Raises:
+        StepFailed: SEALED_INVALID, for a placeholder of another shape or a name without a value.
+    """
+    if isinstance(value, dict):
+        if SEALED in value:
+            return _joined(value, values)
+        return {key: unsealed(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unsealed(item, values) for item in value]
+    return value
+
+
+def _joined(placeholder: dict[str, Any], values: Mapping[str, Any]) -> Any:
+    parts = placeholder[SEALED]
+    if len(placeholder) != 1 or not isinstance(parts, list) or not parts:
+        raise _invalid("a sealed placeholder has an unknown shape")
+    if len(parts) == 1 and isinstance(parts[0], dict):
+        return _value(parts[0], values)
+    return "".join(part if isinstance(part, str) else _text(_value(part, values)) for part in parts)
+
+
+def _value(part: Any, values: Mapping[str, Any]) -> Any:
+    name = part.get("var") if isinstance(part, dict) else None
+    if not isinstance(name, str):
+        raise _invalid("a sealed placeholder has an unknown shape")
+    if name not in values:
+        raise _invalid(f"the sealed value {name[:200]!r} is no longer there")
+    return values[name]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _invalid(message: str) -> StepFailed:
+    return StepFailed(failure("SEALED_INVALID", message, retryable=False))
+
+
+class Redactor:
+    """Replaces exact occurrences of sealed texts of at least 4 characters by "[redacted]".
+
+    Also where they were written into a URL or into JSON. Texts inside of sealed objects and arrays count too;
+    numbers do not.
+
+    Args:
+        values: The unsealed values by name.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        found: set[str] = set()
+        for text in _texts(list(values.values())):
+            if len(text) >= REDACTED_CHARS:
+                found |= {text, quote(text), quote(text, safe=""), quote_plus(text)}
+                found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+        # The longest first, or a value that begins like another would leave the rest of it behind.
+        self._texts = sorted(found, key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """The text without sealed values."""
+        for secret in self._texts:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
+
+    def value(self, value: Any) -> Any:
+        """The JSON value without sealed values, keys included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, dict):
+            return {self.text(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.value(item) for item in value]
+        return value
+
+    def failure(self, why: Failure) -> Failure:
+        """The failure without sealed values."""
+        return failure(
+            self.text(why.code),
+            self.text(why.message),
+            retryable=why.retryable,
+            retry_after=why.retry_after,
+            details=self.value(why.details),
+        )
+
+
+def _texts(values: list[Any]) -> list[str]:
+    texts: list[str] = []
+    while values:
+        value = values.pop()
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+    return texts

@@ -1,0 +1,127 @@
+"""What the API asks of the scheduler. Every call that changes something answers after its commit."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+from wfe_engine.commands import Command
+from wfe_servicekit.calls import Caller
+
+
+class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was accepted.
+
+    Attributes:
+        run_id: UUIDv7 of the run.
+        template_id, template_name, template_version: What it is pinned to.
+        input: Values of its variables, defaults filled in; sealed ones as placeholders.
+        labels: Its labels.
+        created_at: When it was accepted, by the run store's clock; Unix seconds.
+        created_by: Principal that started it.
+    """
+
+    run_id: UUID
+    template_id: UUID
+    template_name: str
+    template_version: int
+    input: dict[str, Any]
+    labels: dict[str, str]
+    created_at: float
+    created_by: UUID
+
+
+class Nudges(Protocol):
+    """Says when a run may have changed."""
+
+    async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound on waiting is its purpose
+        """Until something may be new, at most `timeout` seconds; False when the time ran out first.
+
+        May answer True with nothing new: nudges can be lost, so it does every second or two.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """The scheduler as the API sees it. Every call is scoped to the caller's owner."""
+
+    async def start(
+        self,
+        caller: Caller,
+        template_id: UUID,
+        version: int | None,
+        input: dict[str, Any],  # noqa: A002 - the contract's word
+        labels: dict[str, str],
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run of a published template; the newest version when none is named.
+
+        Raises:
+            InvalidInput: The input does not fit the template's variables; names every violation.
+            NotFound, StateConflict: About the template.
+            AlreadyExists: The key was used with another body.
+        """
+        ...
+
+    async def command(self, caller: Caller, run_id: UUID, command: Command, reason: str) -> None:
+        """Do something to a run.
+
+        Raises:
+            NotFound: The owner has no such run.
+            StateConflict: Its state does not allow it.
+        """
+        ...
+
+    async def rollback(self, caller: Caller, run_id: UUID, snapshot_id: UUID, reason: str) -> None:
+        """Go back to a snapshot.
+
+        Raises:
+            NotFound: The owner has no such run, or it no such snapshot.
+            StateConflict: Its state, or the snapshot's, does not allow it.
+        """
+        ...
+
+    async def fork(
+        self,
+        caller: Caller,
+        run_id: UUID,
+        snapshot_id: UUID,
+        labels: dict[str, str] | None,
+        reason: str,
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run at a snapshot of another; with that run's labels when `labels` is None.
+
+        Raises:
+            NotFound, StateConflict: As for `rollback`.
+            AlreadyExists: The key was used with another body.
+        """
+        ...
+
+    async def snapshot(self, caller: Caller, run_id: UUID, name: str, reason: str) -> UUID:
+        """Keep the state as it is now; gives the snapshot's id.
+
+        Raises:
+            NotFound: The owner has no such run.
+        """
+        ...
+
+    def watch(self, run_id: UUID) -> AbstractAsyncContextManager[Nudges]:
+        """Nudges for a run while the block lasts. Does not look whether there is such a run."""
+        ...
+
+    async def template_changed(self, template_id: UUID) -> None:
+        """Tell every scheduler that a template was published or deprecated."""
+        ...
+
+    async def readiness(self) -> dict[str, str]:
+        """Part by part: ok, or what is wrong."""
+        ...
+
+    async def handlers(self) -> frozenset[str] | None:
+        """Names of the handlers that live executors know; None when no executor is live."""
+        ...

@@ -1,0 +1,250 @@
+"""The scheduler put together: everything is built here, in order, and closed in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from wfe.api.v1 import system_service_pb2_grpc, template_service_pb2_grpc, workflow_service_pb2_grpc
+from wfe_bus import messages as m
+from wfe_bus import subjects
+from wfe_bus.connection import connect
+from wfe_language import ExpressionPool
+from wfe_servicekit.auth import Authenticator, load_issuers
+from wfe_servicekit.health import Readiness
+from wfe_servicekit.lifecycle import Stack
+from wfe_servicekit.logs import configure
+from wfe_servicekit.loops import PeriodicLoop
+from wfe_servicekit.policy import POLICY
+from wfe_servicekit.server import build_server
+from wfe_servicekit.settings import ConfigFault, load
+from wfe_store.identity import Identity
+from wfe_store.leases import fences
+from wfe_store.load import load_runs
+from wfe_store.pool import Database
+from wfe_store.templates import Templates
+
+from wfe_scheduler.api.system import SystemService
+from wfe_scheduler.api.templates import TemplateService
+from wfe_scheduler.api.workflows import WorkflowService
+from wfe_scheduler.clock import StoreClock
+from wfe_scheduler.config import SchedulerSettings
+from wfe_scheduler.cycle import Cycle
+from wfe_scheduler.dispatcher import Dispatcher
+from wfe_scheduler.engine import Engine
+from wfe_scheduler.entries import Cache, Entry, entry_of
+from wfe_scheduler.evaluate import Evaluator
+from wfe_scheduler.executors import Executors
+from wfe_scheduler.gates import Gates
+from wfe_scheduler.plans import Plans
+from wfe_scheduler.seal import Sealer
+from wfe_scheduler.sweeper import Sweeper
+from wfe_scheduler.telling import Teller
+from wfe_scheduler.watch import Watchers
+
+_log = structlog.get_logger("wfe.scheduler")
+
+
+async def main(stack: Stack) -> None:
+    """Build and start a scheduler."""
+    settings = load(SchedulerSettings)
+    configure("scheduler", settings.log_level, settings.log_format)
+    scheduler = f"{socket.gethostname()}-{secrets.token_hex(4)}".replace(".", "-")
+    sealer = _sealer(settings)
+    url = settings.database_url.get_secret_value()
+
+    database = Database(url, name="wfe-scheduler", size=settings.connections)
+    await database.open()
+    stack.push(database.close, "store")
+    clock = StoreClock(database)
+    await clock.sample()
+    pool = await stack.enter(ExpressionPool(), "expressions")
+
+    dispatcher_ref: list[Dispatcher] = []
+
+    async def claim_again() -> None:
+        for dispatcher in dispatcher_ref:
+            dispatcher.room()
+
+    bus = await connect(
+        settings.nats_url,
+        role="scheduler",
+        name=scheduler,
+        user=settings.nats_user,
+        password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+        on_reconnect=claim_again,
+    )
+    stack.push(bus.drain, "bus")
+
+    plans = Plans(Templates(database))
+    cache = Cache(settings.cache_runs)
+    dispatcher = Dispatcher(bus, database, clock, scheduler)
+    dispatcher_ref.append(dispatcher)
+    watchers = Watchers(lambda run: _announce(bus, scheduler, [run]))
+
+    async def load_entries(runs: Iterable[UUID]) -> dict[UUID, Entry]:
+        async with database.connection() as connection:
+            loaded = await load_runs(connection, list(runs))
+        entries = {}
+        for run, found in loaded.items():
+            published = plans.known(found.template, found.template_version) or await plans.of_run(
+                found.owner, found.template, found.template_version
+            )
+            entries[run] = entry_of(found, published)
+        return entries
+
+    async def present_fence(run: UUID, no: int) -> int | None:
+        async with database.connection() as connection:
+            return (await fences(connection, [(run, no)])).get((run, no))
+
+    teller_ref: list[Teller] = []
+    cycle = Cycle(
+        url,
+        name=f"wfe-scheduler-cycle-{scheduler}",
+        clock=clock,
+        cache=cache,
+        evaluator=Evaluator(pool),
+        assign=dispatcher.assign,
+        unassign=dispatcher.credits.give_back,
+        load=load_entries,
+        present_fence=present_fence,
+        committed=lambda outcome: teller_ref[0].committed(outcome),
+        answered=lambda outcome: teller_ref[0].answered(outcome),
+        cycles=settings.cycles,
+        batch=settings.batch,
+        snapshot_every=settings.snapshot_every,
+    )
+    executors = Executors(
+        bus,
+        database,
+        clock,
+        cycle,
+        dispatcher,
+        sealer,
+        scheduler=scheduler,
+        lease_seconds=settings.lease_seconds,
+    )
+    sweeper = Sweeper(
+        database, cycle, dispatcher, lease_seconds=settings.lease_seconds, lease_losses=settings.lease_losses
+    )
+    teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper))
+    gates = Gates(database, cycle, cache)
+    engine = Engine(database=database, bus=bus, clock=clock, plans=plans, cycle=cycle, watchers=watchers, sealer=sealer)
+
+    stack.push(cycle.close, "cycle")
+    stack.spawn(cycle.run(), "cycle")
+    stack.push(cycle.drain, "cycle under way")
+    stack.spawn(dispatcher.run(), "claims")
+    await _listen(bus, scheduler, clock, dispatcher, watchers, plans, gates)
+    await executors.subscribe()
+    stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
+    stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
+    stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
+
+    readiness = Readiness()
+    readiness.add("store", database.ping, timeout=2.0)
+    readiness.add("bus", bus.flush, timeout=2.0)
+    identity = Identity(database)
+    server = build_server(
+        settings,
+        [
+            (
+                workflow_service_pb2_grpc.add_WorkflowServiceServicer_to_server,
+                WorkflowService(engine, database),
+                "wfe.api.v1.WorkflowService",
+            ),
+            (
+                template_service_pb2_grpc.add_TemplateServiceServicer_to_server,
+                TemplateService(engine, Templates(database)),
+                "wfe.api.v1.TemplateService",
+            ),
+            (
+                system_service_pb2_grpc.add_SystemServiceServicer_to_server,
+                SystemService(engine),
+                "wfe.api.v1.SystemService",
+            ),
+        ],
+        Authenticator(identity, load_issuers(settings.oidc_file), owners=identity),
+        POLICY,
+        readiness=readiness,
+    )
+    await server.start()
+    stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)
+
+
+def _sealer(settings: SchedulerSettings) -> Sealer | None:
+    if settings.seal_key_file is None:
+        return None
+    try:
+        return Sealer.from_file(settings.seal_key_file)
+    except ValueError as fault:
+        raise ConfigFault(str(fault)) from fault
+
+
+def _announce(bus: Client, scheduler: str, runs: list[UUID]) -> None:
+    message = m.Watching(scheduler=scheduler, runs=tuple(run.bytes for run in runs))
+    task = asyncio.ensure_future(bus.publish(subjects.WATCHING, m.encode(message)))
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+async def _remind(bus: Client, scheduler: str, clock: StoreClock, watchers: Watchers) -> None:
+    runs = watchers.local_runs()
+    for start in range(0, len(runs), 10_000):
+        _announce(bus, scheduler, runs[start : start + 10_000])
+    watchers.forget_old(clock.now())
+
+
+async def _listen(
+    bus: Client,
+    scheduler: str,
+    clock: StoreClock,
+    dispatcher: Dispatcher,
+    watchers: Watchers,
+    plans: Plans,
+    gates: Gates,
+) -> None:
+    """Listen to the other schedulers and to approvals."""
+    ready, watching = m.decoder(m.Ready).decode, m.decoder(m.Watching).decode
+    moved, changed = m.decoder(m.Moved).decode, m.decoder(m.TemplateChanged).decode
+
+    async def on_ready(message: Msg) -> None:
+        told = ready(message.data)
+        if told.scheduler != scheduler:
+            dispatcher.ready(told.queues, announce=False)
+
+    async def on_watching(message: Msg) -> None:
+        told = watching(message.data)
+        if told.scheduler != scheduler:
+            watchers.remember(told.scheduler, [UUID(bytes=run) for run in told.runs], clock.now())
+
+    async def on_moved(message: Msg) -> None:
+        for run in moved(message.data).runs:
+            watchers.nudge(UUID(bytes=run))
+
+    async def on_template(message: Msg) -> None:
+        plans.changed(UUID(bytes=changed(message.data).template))
+
+    async def on_gate(message: Msg) -> None:
+        task = asyncio.create_task(gates.on_message(message))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def on_ping(message: Msg) -> None:
+        await message.respond(b"ok")
+
+    handlers: list[tuple[str, Any, str]] = [
+        (subjects.READY, on_ready, ""),
+        (subjects.WATCHING, on_watching, ""),
+        (subjects.moved_for(scheduler), on_moved, ""),
+        (subjects.TEMPLATE, on_template, ""),
+        (subjects.RUN, on_gate, subjects.SCHEDULERS),
+        (subjects.ping("scheduler"), on_ping, subjects.SCHEDULERS),
+    ]
+    for subject, handler, group in handlers:
+        await bus.subscribe(subject, queue=group, cb=handler)

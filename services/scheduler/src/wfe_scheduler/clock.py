@@ -1,0 +1,38 @@
+"""The run store's clock, carried on by the monotonic clock between samples."""
+
+from __future__ import annotations
+
+import time
+
+from wfe_store.pool import Database
+
+
+class StoreClock:
+    """Moments by Postgres's clock, in Unix seconds; never goes back.
+
+    Leases, timers and deadlines of all processes are compared with one clock, whatever the machines' own ones say.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._offset = time.time() - time.monotonic()
+        self._last = 0.0
+
+    async def sample(self) -> None:
+        """Ask Postgres for its time.
+
+        Raises:
+            Unavailable: It gave none.
+        """
+        async with self._database.connection() as connection:
+            before = time.monotonic()
+            cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            row = await cursor.fetchone()
+            after = time.monotonic()
+        assert row is not None
+        self._offset = float(row[0]) - (before + after) / 2
+
+    def now(self) -> float:
+        """The present moment."""
+        self._last = max(self._last, time.monotonic() + self._offset)
+        return self._last

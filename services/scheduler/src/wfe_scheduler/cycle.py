@@ -1,0 +1,398 @@
+"""The commit cycle: everything that arrived while the last transaction was in flight is decided together.
+
+One cycle takes the waiting commands, decides them one after the other in memory, writes all of it in one transaction,
+and only then answers. Several cycles may be in flight, over different runs: a run that is being committed keeps its
+further commands waiting. Memory changes only after the commit, and only for what was committed; whatever goes wrong
+with a batch, its runs are read back and decided one by one (`singles`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from wfe_engine import commands as cmd
+from wfe_engine.decide import Decision, decide
+from wfe_engine.errors import NotFound, Unavailable, WfeError
+from wfe_engine.state import ENDED, is_parked
+from wfe_engine.turn import Env
+from wfe_engine.values import Deferred
+from wfe_store import commit as store
+from wfe_store.batch import Batch
+from wfe_store.commit import Lost, Stopped, Unknown
+
+from wfe_scheduler.clock import StoreClock
+from wfe_scheduler.entries import Cache, Entry, Item
+from wfe_scheduler.evaluate import Evaluator
+from wfe_scheduler.ids import new_id
+from wfe_scheduler.work import Outcome, Stale, Work
+
+_log = structlog.get_logger("wfe.scheduler.cycle")
+
+
+class Cycle:
+    """Decides and commits.
+
+    Args:
+        url: Of the run store.
+        assign: Picks an executor for a step that is ready: (queue, preferred executor) -> executor or None.
+        unassign: Takes a pick back when its commit failed.
+        load: Reads runs back by id, as entries; those that do not exist are missing.
+        present_fence: Fence of a live step, from the store; None when it is not live.
+        key_taken: What to answer to a start whose Idempotency-Key was taken meanwhile.
+        committed: Told of every committed cycle, before its items are answered.
+        answered: Told after they were.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        clock: StoreClock,
+        cache: Cache,
+        evaluator: Evaluator,
+        assign: Callable[[str, str], str | None],
+        unassign: Callable[[str], None],
+        load: Callable[[Iterable[UUID]], Awaitable[dict[UUID, Entry]]],
+        present_fence: Callable[[UUID, int], Awaitable[int | None]],
+        committed: Callable[[Outcome], None],
+        answered: Callable[[Outcome], None],
+        cycles: int = 2,
+        batch: int = 512,
+        snapshot_every: int = 0,
+    ) -> None:
+        self._url = url
+        self._name = name
+        self._clock = clock
+        self._cache = cache
+        self._evaluator = evaluator
+        self._assign = assign
+        self._unassign = unassign
+        self._load = load
+        self._present_fence = present_fence
+        self._committed = committed
+        self._answered = answered
+        self._batch = batch
+        self._snapshot_every = snapshot_every
+        self._inbox: deque[Item] = deque()
+        self._loading: dict[UUID, list[Item]] = {}
+        self._to_load: list[UUID] = []
+        self._wake = asyncio.Event()
+        self._free: asyncio.Queue[AsyncConnection[Any] | None] = asyncio.Queue()
+        for _ in range(cycles):
+            self._free.put_nowait(None)
+        self._cycles = cycles
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ---- taking in
+
+    def submit(self, item: Item) -> None:
+        """Take in a command; it is answered through `item.done` after its commit."""
+        self._inbox.append(item)
+        self._wake.set()
+
+    @property
+    def depth(self) -> int:
+        """Commands that wait to be decided."""
+        return len(self._inbox)
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        while True:
+            await self._wake.wait()
+            connection = await self._free.get()
+            works = self._take()
+            if not works:
+                self._free.put_nowait(connection)
+                continue
+            self._spawn(self._one(connection, works))
+
+    async def drain(self) -> None:
+        """Wait until nothing is in flight and nothing waits."""
+        while self._inbox or self._tasks or self._loading:
+            await asyncio.wait({*self._tasks, asyncio.ensure_future(asyncio.sleep(0.01))})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        while not self._free.empty():
+            connection = self._free.get_nowait()
+            if connection is not None:
+                await connection.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _take(self) -> list[Work]:
+        works: dict[UUID, Work] = {}
+        count = 0
+        now = self._clock.now()
+        inbox = self._inbox
+        while inbox and count < self._batch:
+            item = inbox.popleft()
+            entry = item.entry or self._cache.get(item.run)
+            if entry is None:
+                self._wait_for_load(item)
+                continue
+            if entry.busy:
+                entry.pending.append(item)
+                continue
+            work = works.get(item.run)
+            # Reports of one run go together; anything else would have to see the rows of the decision before it.
+            if work is not None and not (
+                isinstance(item.command, cmd.Report) and isinstance(work.items[-1].command, cmd.Report)
+            ):
+                entry.pending.append(item)
+                continue
+            if work is None:
+                work = Work(entry)
+            if self._decide(work, item, now):
+                works[item.run] = work
+                count += 1
+        if not inbox:
+            self._wake.clear()
+        for work in works.values():
+            work.entry.busy = True
+        # Items that came for a run of this batch but have to wait are woken by its commit; the others must not sleep.
+        return list(works.values())
+
+    # ---- deciding
+
+    def _decide(self, work: Work, item: Item, now: float) -> bool:
+        """Decide one item on top of what the work has; False when there is nothing to write for it."""
+        entry = work.entry
+        if item.owner is not None and item.owner != entry.owner:
+            item.done(_missing(item.run))
+            return False
+        env = Env(
+            now=now,
+            chance=random.random(),
+            new_id=new_id,
+            values=entry.values,
+            evaluate=self._evaluator,
+            snapshot_every=self._snapshot_every,
+        )
+        try:
+            decision = decide(entry.published.plan, work.state, item.command, env)
+        except Deferred as deferred:
+            self._spawn(self._outside(deferred, item))
+            return False
+        except WfeError as refusal:
+            item.done(refusal)
+            return False
+        except Exception as fault:  # noqa: BLE001 - a fault in one decision must not take the others with it
+            _log.exception("decision failed", run=str(item.run), command=type(item.command).__name__)
+            item.done(fault)
+            return False
+        if decision.empty:
+            item.done(Stale() if isinstance(item.command, cmd.Report) else None)
+            return False
+        self._keep(work, item, decision, now)
+        return True
+
+    def _keep(self, work: Work, item: Item, decision: Decision, now: float) -> None:
+        work.items.append(item)
+        work.state = decision.state
+        work.events.extend([(event, item.actor, item.reason) for event in decision.events])
+        work.effects.append(decision.effects)
+        # Later decisions of this cycle see these; should the commit fail, the entry is read back.
+        work.entry.values.records.update(decision.added)
+        if decision.state.paused_at is not None:
+            return
+        for dispatch in decision.effects.dispatches:
+            if dispatch.available_at <= now:
+                executor = self._assign(dispatch.queue, item.reporter)
+                if executor is not None:
+                    work.leases[dispatch.no] = executor
+                    work.leased.append(dispatch)
+
+    async def _outside(self, deferred: Deferred, item: Item) -> None:
+        await self._evaluator.outside(deferred)
+        self.submit(item)
+
+    # ---- loading
+
+    def _wait_for_load(self, item: Item) -> None:
+        waiting = self._loading.get(item.run)
+        if waiting is not None:
+            waiting.append(item)
+            return
+        self._loading[item.run] = [item]
+        self._to_load.append(item.run)
+        if len(self._to_load) == 1:
+            self._spawn(self._load_waiting())
+
+    async def _load_waiting(self) -> None:
+        await asyncio.sleep(0)  # let the batch that is being taken finish: one read for all of it
+        ids, self._to_load = self._to_load, []
+        try:
+            loaded = await self._load(ids)
+            fault: Exception | None = None
+        except Exception as broken:  # noqa: BLE001 - whoever waits must be told, whatever it was
+            loaded, fault = {}, broken
+        for run in ids:
+            items = self._loading.pop(run, [])
+            entry = loaded.get(run)
+            if entry is None:
+                for item in items:
+                    item.done(fault or _missing(run))
+                continue
+            if self._cache.get(run) is None:
+                self._cache.put(entry)
+            self._inbox.extend(items)
+        self._wake.set()
+
+    # ---- committing
+
+    async def _one(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> None:
+        try:
+            connection = await self._commit(connection, works)
+        except Exception:  # noqa: BLE001 - whoever waits must be told, whatever it was
+            _log.exception("cycle failed")
+            for work in works:
+                self._give_up(work, Unavailable("the decision could not be committed; try again"))
+        finally:
+            self._free.put_nowait(connection)
+
+    async def _commit(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
+        # By id: the order in which all schedulers lock runs.
+        works.sort(key=lambda work: work.entry.run)
+        batch = Batch(self._clock.now())
+        for work in works:
+            batch.add(work.write())
+        try:
+            if connection is None or connection.closed:
+                connection = await store.connect(self._url, self._name)
+            stopped = await store.commit(connection, batch)
+        except (Lost, Unknown, psycopg.Error) as fault:
+            if not isinstance(fault, Lost):
+                _log.warning("batch not committed", fault=str(fault)[:300], runs=len(works))
+            return await self._singles(connection, works)
+        self._finish(works, stopped)
+        return connection
+
+    def _finish(self, works: list[Work], stopped: list[Stopped]) -> None:
+        for work in works:
+            entry = work.entry
+            entry.state = work.state
+            entry.version += 1
+            entry.new = None
+            if (
+                work.state.status in ENDED
+                or is_parked(work.state)
+                or any(effects.rolled_back is not None for effects in work.effects)
+            ):
+                self._cache.drop(entry.run)
+            elif self._cache.get(entry.run) is None:
+                self._cache.put(entry)
+        outcome = Outcome(works, stopped)
+        self._committed(outcome)
+        for work in works:
+            for item in work.items:
+                item.done(None)
+            self._release(work.entry)
+        self._answered(outcome)
+
+    def _release(self, entry: Entry) -> None:
+        entry.busy = False
+        if entry.pending:
+            self._inbox.extend(entry.pending)
+            entry.pending.clear()
+        if self._inbox:
+            self._wake.set()
+
+    def _give_up(self, work: Work, fault: Exception) -> None:
+        self._cache.drop(work.entry.run)
+        for executor in work.leases.values():
+            self._unassign(executor)
+        for item in work.items:
+            item.done(fault)
+        self._release(work.entry)
+
+    async def _singles(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
+        """Decide the runs of a batch that was not committed one by one, from what the store has."""
+        for work in works:
+            for executor in work.leases.values():
+                self._unassign(executor)
+            self._cache.drop(work.entry.run)
+            for item in work.items:
+                connection = await self._single(connection, item, work)
+            self._release(work.entry)
+        return connection
+
+    async def _single(
+        self, connection: AsyncConnection[Any] | None, item: Item, before: Work
+    ) -> AsyncConnection[Any] | None:
+        fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
+        for attempt in range(5):
+            try:
+                if connection is None or connection.closed:
+                    connection = await store.connect(self._url, self._name)
+                loaded = await self._load([item.run])
+                entry = loaded.get(item.run)
+                if item.entry is not None:
+                    if entry is not None:  # its insert had been committed after all
+                        self._finish_found(item, entry)
+                        return connection
+                    entry = item.entry
+                if entry is None:
+                    item.done(_missing(item.run))
+                    return connection
+                if _was_committed(entry, before):
+                    self._finish_found(item, entry)
+                    return connection
+                if isinstance(item.command, cmd.Report | cmd.ClockRanOut):
+                    present = await self._present_fence(item.run, item.command.no)
+                    if present != item.command.fence:
+                        item.done(Stale())
+                        return connection
+                work = Work(entry)
+                if not self._decide(work, item, self._clock.now()):
+                    return connection
+                batch = Batch(self._clock.now())
+                batch.add(work.write())
+                stopped = await store.commit(connection, batch)
+                self._finish([work], stopped)
+                return connection
+            except (Lost, Unknown, Unavailable) as lost:
+                fault = lost
+                if isinstance(lost, Lost) and item.command.__class__ is cmd.Start:
+                    break  # its key is taken; a run's id never is
+                await asyncio.sleep(0.01 * 2**attempt * random.random())
+            except psycopg.OperationalError as down:
+                fault = down
+                await asyncio.sleep(0.05 * 2**attempt)
+            except psycopg.Error as refused:
+                _log.error("refused by the store", run=str(item.run), fault=str(refused)[:500])
+                fault = refused
+                break
+        item.done(_told(fault))
+        return connection
+
+    def _finish_found(self, item: Item, entry: Entry) -> None:
+        self._cache.put(entry)
+        item.done(None)
+
+
+def _was_committed(entry: Entry, before: Work) -> bool:
+    """Whether the decision whose commit's outcome is unknown is what the store has."""
+    return entry.version == before.entry.version + 1 and entry.state == before.state and bool(before.events)
+
+
+def _missing(run: UUID) -> NotFound:
+    return NotFound(f"there is no workflow {run}", workflow_id=run)
+
+
+def _told(fault: Exception) -> Exception:
+    if isinstance(fault, WfeError | Lost):
+        return fault
+    return Unavailable("the run store is down or refuses this; try again", reason="STORE_DOWN")

@@ -1,0 +1,397 @@
+"""What the API asks of the scheduler: starts, actions, snapshots, forks. Answers come after the commit."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from nats.aio.client import Client
+from wfe_bus import messages as m
+from wfe_bus import subjects
+from wfe_engine import commands as cmd
+from wfe_engine.decide import frontier
+from wfe_engine.errors import (
+    AlreadyExists,
+    InvalidInput,
+    NotFound,
+    ResourceExhausted,
+    StateConflict,
+    Unavailable,
+)
+from wfe_engine.state import RunState
+from wfe_engine.values import SEALED, Record, Values
+from wfe_language import check_input
+from wfe_servicekit.auth import Caller
+from wfe_store.batch import NewRun
+from wfe_store.commit import Lost
+from wfe_store.leases import live_handlers
+from wfe_store.load import LoadedRun, SnapshotState, load_keys, load_runs, load_snapshot
+from wfe_store.pool import Database
+
+from wfe_scheduler.api.engine import StartedRun
+from wfe_scheduler.clock import StoreClock
+from wfe_scheduler.cycle import Cycle
+from wfe_scheduler.entries import Entry, Item, run_facts
+from wfe_scheduler.gather import Gather
+from wfe_scheduler.ids import new_run_id
+from wfe_scheduler.plans import Plans, Published
+from wfe_scheduler.seal import Sealer
+from wfe_scheduler.watch import Nudges, Watchers
+
+_encode = msgspec.json.encode
+
+
+class Engine:
+    """The scheduler as its API sees it."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bus: Client,
+        clock: StoreClock,
+        plans: Plans,
+        cycle: Cycle,
+        watchers: Watchers,
+        sealer: Sealer | None,
+        most_waiting: int = 20_000,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._clock = clock
+        self._plans = plans
+        self._cycle = cycle
+        self._watchers = watchers
+        self._sealer = sealer
+        self._most_waiting = most_waiting
+        self._keys = Gather(self._load_keys)
+        self._starting: dict[tuple[UUID, str], tuple[bytes, asyncio.Future[StartedRun]]] = {}
+
+    # ---- starting
+
+    async def start(
+        self,
+        caller: Caller,
+        template_id: UUID,
+        version: int | None,
+        input: dict[str, Any],  # noqa: A002 - the contract's word
+        labels: dict[str, str],
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run and answer once it is durable.
+
+        Raises:
+            InvalidInput: With every violation of the template's variables.
+            NotFound, StateConflict: About the template.
+            AlreadyExists: The key was used with another body.
+        """
+
+        async def begin() -> StartedRun:
+            published = await self._plans.resolve(caller.owner_id, template_id, version)
+            values, violations = check_input(published.plan.variables, input)
+            if violations:
+                raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
+            run = new_run_id()
+            shown, sealed = self._seal(run, published, values)
+            new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
+            new.sealed = sealed
+            command = cmd.Start(
+                template=str(published.template),
+                template_version=published.version,
+                trigger="api",
+                input=shown,
+                labels=labels,
+            )
+            return await self._begin(caller, run, published, new, command, shown, labels, {})
+
+        return await self._once(caller, idempotency_key, body_hash, begin)
+
+    async def fork(
+        self,
+        caller: Caller,
+        run_id: UUID,
+        snapshot_id: UUID,
+        labels: dict[str, str] | None,
+        reason: str,
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run that begins at a snapshot of another."""
+
+        async def begin() -> StartedRun:
+            source, snapshot = await self._snapshot(caller, run_id, snapshot_id)
+            published = await self._plans.of_run(caller.owner_id, source.template, source.template_version)
+            run = new_run_id()
+            given = source.labels if labels is None else labels
+            new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
+            new.forked_from, new.forked_snapshot, new.copied_seq = run_id, snapshot_id, snapshot.seq
+            command = cmd.Start(
+                template=str(published.template),
+                template_version=published.version,
+                trigger="fork",
+                input=source.input,
+                labels=given,
+                forked_from=str(run_id),
+                snapshot=str(snapshot_id),
+                scopes=frontier(snapshot.state.scopes),
+                next_no=snapshot.state.next_no,
+            )
+            return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+
+        return await self._once(caller, idempotency_key, body_hash, begin)
+
+    def _new(
+        self,
+        caller: Caller,
+        published: Published,
+        shown: dict[str, Any],
+        labels: dict[str, str],
+        trigger: str,
+        key: str | None,
+        body_hash: bytes,
+    ) -> NewRun:
+        return NewRun(
+            owner=caller.owner_id,
+            template=published.template,
+            template_name=published.name,
+            template_version=published.version,
+            input=_encode(shown),
+            labels=_encode(labels),
+            trigger=trigger,
+            created_by=caller.principal_id,
+            key=key,
+            key_hash=body_hash,
+        )
+
+    def _seal(self, run: UUID, published: Published, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+        sealed: dict[str, bytes] = {}
+        shown = dict(values)
+        for variable in published.plan.variables:
+            if not variable.sensitive or variable.name not in shown:
+                continue
+            if self._sealer is None:
+                raise StateConflict(
+                    f"variable {variable.name} is sensitive and this scheduler has no WFE_SEAL_KEY_FILE",
+                    reason="NO_SEAL_KEY",
+                    variable=variable.name,
+                )
+            sealed[variable.name] = self._sealer.seal(run, variable.name, _encode(shown[variable.name]))
+            shown[variable.name] = {SEALED: [{"var": variable.name}]}
+        return shown, sealed
+
+    async def _begin(
+        self,
+        caller: Caller,
+        run: UUID,
+        published: Published,
+        new: NewRun,
+        command: cmd.Start,
+        shown: dict[str, Any],
+        labels: dict[str, str],
+        records: dict[str, Record],
+        reason: str = "",
+    ) -> StartedRun:
+        created_at = self._clock.now()
+        moment = dt.datetime.fromtimestamp(created_at, dt.UTC).isoformat().replace("+00:00", "Z")
+        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
+        facts["epoch"] = 1
+        entry = Entry(
+            run,
+            caller.owner_id,
+            caller.principal_id,
+            published,
+            RunState(),
+            0,
+            Values(shown, facts, dict(records)),
+            new,
+        )
+        await self._submit(run, command, caller, reason, entry=entry)
+        return StartedRun(
+            run_id=run,
+            template_id=published.template,
+            template_name=published.name,
+            template_version=published.version,
+            input=shown,
+            labels=labels,
+            created_at=created_at,
+            created_by=caller.principal_id,
+        )
+
+    async def _once(self, caller: Caller, key: str | None, body_hash: bytes, begin: Any) -> StartedRun:
+        """Begin, or answer with what the same key began before."""
+        if key is None:
+            result: StartedRun = await begin()
+            return result
+        place = (caller.owner_id, key)
+        under_way = self._starting.get(place)
+        if under_way is not None:
+            if under_way[0] != body_hash:
+                raise _key_reused(key)
+            return await asyncio.shield(under_way[1])
+        future: asyncio.Future[StartedRun] = asyncio.get_running_loop().create_future()
+        self._starting[place] = (body_hash, future)
+        try:
+            started = await self._known(place, body_hash)
+            if started is None:
+                try:
+                    started = await begin()
+                except Lost:
+                    started = await self._known(place, body_hash)  # another scheduler was first
+                    if started is None:
+                        raise Unavailable("the start could not be committed; try again") from None
+            future.set_result(started)
+            return started
+        except BaseException as fault:
+            if not future.done():
+                future.set_exception(
+                    fault if isinstance(fault, Exception) else Unavailable("the first call was given up")
+                )
+                future.exception()  # it may be nobody's
+            raise
+        finally:
+            del self._starting[place]
+
+    async def _known(self, place: tuple[UUID, str], body_hash: bytes) -> StartedRun | None:
+        found = await self._keys.get(place)
+        if found is None:
+            return None
+        known_hash, run = found
+        if known_hash != body_hash:
+            raise _key_reused(place[1])
+        loaded = (await self._load([run])).get(run)
+        if loaded is None:
+            return None
+        return StartedRun(
+            run_id=run,
+            template_id=loaded.template,
+            template_name=loaded.template_name,
+            template_version=loaded.template_version,
+            input=loaded.input,
+            labels=loaded.labels,
+            created_at=loaded.created_at.timestamp(),
+            created_by=loaded.created_by,
+        )
+
+    async def _load_keys(self, keys: list[tuple[UUID, str]]) -> dict[tuple[UUID, str], tuple[bytes, UUID]]:
+        async with self._database.connection() as connection:
+            return await load_keys(connection, keys)
+
+    # ---- acting
+
+    async def command(self, caller: Caller, run_id: UUID, command: cmd.Command, reason: str) -> None:
+        """Let a command happen to a run of the caller's owner, and answer once it is durable."""
+        await self._submit(run_id, command, caller, reason)
+
+    async def rollback(self, caller: Caller, run_id: UUID, snapshot_id: UUID, reason: str) -> None:
+        """Go back to a snapshot."""
+        _, snapshot = await self._snapshot(caller, run_id, snapshot_id)
+        command = cmd.Rollback(snapshot=str(snapshot_id), seq=snapshot.seq, scopes=snapshot.state.scopes)
+        await self._submit(run_id, command, caller, reason)
+
+    async def snapshot(self, caller: Caller, run_id: UUID, name: str, reason: str) -> UUID:
+        """Take a snapshot; gives its id."""
+        snapshot = new_run_id()
+        await self._submit(run_id, cmd.TakeSnapshot(name=name, snapshot=str(snapshot)), caller, reason)
+        return snapshot
+
+    async def _snapshot(self, caller: Caller, run: UUID, snapshot: UUID) -> tuple[LoadedRun, SnapshotState]:
+        loaded = (await self._load([run])).get(run)
+        if loaded is None or loaded.owner != caller.owner_id:
+            raise NotFound(f"there is no workflow {run}", workflow_id=run)
+        async with self._database.connection() as connection:
+            found = await load_snapshot(connection, caller.owner_id, run, snapshot)
+        if found is None:
+            raise NotFound(f"workflow {run} has no snapshot {snapshot}", workflow_id=run, snapshot_id=snapshot)
+        if found.void:
+            raise StateConflict(
+                f"snapshot {snapshot} is void: the run was rolled back behind it",
+                reason="SNAPSHOT_VOID",
+                snapshot_id=snapshot,
+            )
+        return loaded, found
+
+    async def _load(self, runs: Iterable[UUID]) -> dict[UUID, LoadedRun]:
+        async with self._database.connection() as connection:
+            return await load_runs(connection, list(runs))
+
+    async def _submit(
+        self,
+        run: UUID,
+        command: cmd.Command,
+        caller: Caller,
+        reason: str,
+        *,
+        entry: Entry | None = None,
+    ) -> None:
+        if self._cycle.depth > self._most_waiting:
+            raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(refusal: Exception | None) -> None:
+            if future.done():
+                return  # the caller has gone; the commit stands
+            if refusal is None:
+                future.set_result(None)
+            else:
+                future.set_exception(refusal)
+
+        self._cycle.submit(
+            Item(
+                run,
+                command,
+                done,
+                actor=f"principal:{caller.principal_id}",
+                reason=reason,
+                owner=caller.owner_id,
+                entry=entry,
+            )
+        )
+        await future
+
+    # ---- the rest
+
+    def watch(self, run_id: UUID) -> AbstractAsyncContextManager[Nudges]:
+        """Nudges for a run."""
+        return self._watchers.watch(run_id)
+
+    async def template_changed(self, template_id: UUID) -> None:
+        """Tell every scheduler, this one first."""
+        self._plans.changed(template_id)
+        await self._bus.publish(subjects.TEMPLATE, m.encode(m.TemplateChanged(template=template_id.bytes)))
+
+    async def readiness(self) -> dict[str, str]:
+        """Part by part, ok or what is wrong."""
+        parts = {"store": "ok", "bus": "ok", "approvals": "ok", "executors": "ok"}
+        try:
+            async with asyncio.timeout(2), self._database.connection() as connection:
+                if await live_handlers(connection) is None:
+                    parts["executors"] = "no executor is live"
+        except (Unavailable, TimeoutError):
+            parts["store"], parts["executors"] = "down", "unknown"
+        if not self._bus.is_connected:
+            parts["bus"], parts["approvals"] = "down", "unknown"
+        else:
+            try:
+                await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
+            except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
+                parts["approvals"] = "no answer"
+        return parts
+
+    async def handlers(self) -> frozenset[str] | None:
+        """Names of handlers that live executors know; None when no executor is live."""
+        async with self._database.connection() as connection:
+            return await live_handlers(connection)
+
+
+def _key_reused(key: str) -> AlreadyExists:
+    return AlreadyExists(
+        f"Idempotency-Key {key} was used with another body",
+        reason="IDEMPOTENCY_KEY_REUSED",
+        key=key,
+    )

@@ -1,0 +1,67 @@
+"""What one cycle does with one run, and what a whole cycle brought about."""
+
+from __future__ import annotations
+
+from wfe_engine.effects import Dispatch, Effects
+from wfe_engine.events import Event
+from wfe_store.batch import RunWrite, fence_of
+from wfe_store.commit import Stopped
+
+from wfe_scheduler.entries import Entry, Item
+
+
+class Stale(Exception):
+    """The lease of a report is no longer held; nothing was changed."""
+
+
+class Work:
+    """What one cycle does with one run."""
+
+    __slots__ = ("effects", "entry", "events", "items", "leased", "leases", "state")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.state = entry.state
+        self.items: list[Item] = []
+        self.events: list[tuple[Event, str, str]] = []
+        self.effects: list[Effects] = []
+        self.leases: dict[int, str] = {}
+        self.leased: list[Dispatch] = []
+
+    def write(self) -> RunWrite:
+        """The run's share of the batch."""
+        entry = self.entry
+        return RunWrite(
+            run=entry.run,
+            owner=entry.owner,
+            priority=entry.published.plan.priority,
+            started_by=entry.created_by,
+            expected=entry.version,
+            version=entry.version + 1,
+            state=self.state,
+            first_seq=entry.state.seq + 1,
+            events=self.events,
+            effects=self.effects,
+            leases=self.leases,
+            new=entry.new,
+        )
+
+
+class Outcome:
+    """What a committed cycle brought about, for whoever tells the world.
+
+    Attributes:
+        works: Committed runs.
+        stopped: Leases that ended under executors that still hold them.
+    """
+
+    __slots__ = ("stopped", "works")
+
+    def __init__(self, works: list[Work], stopped: list[Stopped]) -> None:
+        self.works = works
+        self.stopped = stopped
+
+
+def lease_fence(work: Work) -> int:
+    """Fence of the steps leased in a work's commit; its entry has the new version already."""
+    return fence_of(work.entry.version) + 1
