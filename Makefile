@@ -46,7 +46,7 @@ proto: setup ## Generate libs/protos from protos
 	tools/protos.sh
 
 lock: setup ## Pin every dependency anew in requirements.lock
-	$(BIN)/python tools/lock.py
+	PATH="$$PWD/$(BIN):$$PATH" $(BIN)/python tools/lock.py
 
 bench: setup ## Measure speed and size (ARGS="--only W1,W3 --reps 1" for less)
 	@exec $(BIN)/python -m tools.bench $(ARGS)

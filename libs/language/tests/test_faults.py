@@ -98,7 +98,7 @@ steps:
 def test_places_inside_block_text_and_behind_escapes():
     block = BASE + "output: |\n  first\n  x ${{ vars.n }} ${{ vars.m }}\n"
     (fault,) = wfe_language.validate(block)
-    assert (fault.line, fault.column) == (11, 24)
+    assert (fault.line, fault.column) == (11, 23)
     escaped = BASE + 'output: "a\\tb ${{ vars.\\x6d }}"\n'
     (fault,) = wfe_language.validate(escaped)
     assert (fault.line, fault.column) == (9, 9)

@@ -121,9 +121,7 @@ class FakeScheduler:
         return time.time() + self.clock
 
     async def start(self, bus: Nats, *, direct: bool = True) -> None:
-        self.client = await connect(
-            bus.url, role="scheduler", name=self.name, user="scheduler", password="secret"
-        )
+        self.client = await connect(bus.url, role="scheduler", name=self.name, user="scheduler", password="secret")
         group = subjects.SCHEDULERS
         await self.client.subscribe(subjects.CLAIM, group, cb=self._on(Claim, self._claim))
         await self.client.subscribe(subjects.HEARTBEAT, group, cb=self._on(Heartbeat, self._beat))
@@ -163,9 +161,7 @@ class FakeScheduler:
             await self.gate.wait()
         if not self.answers_reports:
             return None
-        stale = tuple(
-            LeaseRef(run=o.run, no=o.no, fence=o.fence) for o in report.outcomes if o.run in self.stale
-        )
+        stale = tuple(LeaseRef(run=o.run, no=o.no, fence=o.fence) for o in report.outcomes if o.run in self.stale)
         leases = self.next(report)
         return Reported(stale=stale, leases=self.bundle(leases) if leases else None)
 
@@ -198,9 +194,7 @@ class FakeScheduler:
             self._heard.clear()
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AssertionError(
-                    f"not within {seconds} s; {len(self.reports)} reports, {len(self.beats)} beats"
-                )
+                raise AssertionError(f"not within {seconds} s; {len(self.reports)} reports, {len(self.beats)} beats")
             try:
                 await asyncio.wait_for(self._heard.wait(), min(left, 0.02))
             except TimeoutError:

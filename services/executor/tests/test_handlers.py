@@ -22,9 +22,7 @@ async def run(scheduler: FakeScheduler, executor: Any, handler: str, value: Any,
 
 async def test_the_context(scheduler: FakeScheduler, start: Any) -> None:
     executor = await start()
-    step = lease(
-        "context", None, path="a.b", iteration="3", visit=2, attempt=2, owner="own", attempt_timeout=60
-    )
+    step = lease("context", None, path="a.b", iteration="3", visit=2, attempt=2, owner="own", attempt_timeout=60)
     await scheduler.hand(executor.id, step)
     said = json.loads((await scheduler.outcome(step)).output)
     assert abs(said.pop("deadline") - time.time() - 60) < 5
@@ -96,9 +94,7 @@ async def test_the_demo_handlers(scheduler: FakeScheduler, start: Any) -> None:
     assert said == {"summary": "One two. Three?", "words": 3}
     assert (await run(scheduler, executor, "summarise", {})).failure.code == "INPUT_INVALID"
     assert (await run(scheduler, executor, "flaky", {"failures": 2}, attempt=2)).failure.code == "FLAKY"
-    assert json.loads((await run(scheduler, executor, "flaky", {"failures": 2}, attempt=3)).output) == {
-        "attempt": 3
-    }
+    assert json.loads((await run(scheduler, executor, "flaky", {"failures": 2}, attempt=3)).output) == {"attempt": 3}
     said = json.loads((await run(scheduler, executor, "work", {"seconds": 0, "bytes": 3})).output)
     assert said == {"pieces": 4, "text": "xxx"}
 
@@ -116,9 +112,7 @@ async def test_sync_handlers_run_in_another_process(
     for do, code in (("raise", "HANDLER_ERROR"), ("sysexit", "HANDLER_ERROR"), ("nan", "OUTPUT_INVALID")):
         assert (await run(scheduler, executor, "sync", {"do": do})).failure.code == code
     # All of that, and a signal to its group, left the same process in place.
-    assert (
-        json.loads((await run(scheduler, executor, "sync", {"do": "terminate"})).output)["pid"] == said["pid"]
-    )
+    assert json.loads((await run(scheduler, executor, "sync", {"do": "terminate"})).output)["pid"] == said["pid"]
 
 
 async def test_poison_handlers_kill_their_process_only(scheduler: FakeScheduler, start: Any) -> None:
@@ -155,9 +149,7 @@ async def test_stop_kills_sync_work_within_a_second(
     assert step.run not in scheduler.outcomes
 
 
-async def test_a_polite_sync_handler_keeps_its_process(
-    scheduler: FakeScheduler, start: Any, tmp_path: Path
-) -> None:
+async def test_a_polite_sync_handler_keeps_its_process(scheduler: FakeScheduler, start: Any, tmp_path: Path) -> None:
     executor = await start(sync=True)
     file = tmp_path / "pid"
     outcome = await run(scheduler, executor, "sync", {"do": "polite", "file": str(file)}, attempt_timeout=0.3)
@@ -175,9 +167,7 @@ async def test_sync_heartbeats_and_progress(scheduler: FakeScheduler, start: Any
     assert said == sorted(said)
 
 
-async def test_sync_work_waits_for_a_process_and_its_clock_with_it(
-    scheduler: FakeScheduler, start: Any
-) -> None:
+async def test_sync_work_waits_for_a_process_and_its_clock_with_it(scheduler: FakeScheduler, start: Any) -> None:
     executor = await start(sync=True)
     steps = [lease("sync_sleep", {"seconds": 0.2}, attempt_timeout=0.35) for _ in range(3)]
     await scheduler.hand(executor.id, *steps)

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars, unbind_contextvars
@@ -132,8 +132,24 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     for name, value in event.items():
         if isinstance(value, str):
             clean = _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+            clean = clean.encode("utf-8", "backslashreplace").decode()
             event[name] = clean if name == "exception" else clean.replace("\n", "\\n")
     return event
+
+
+class _Stdout(logging.StreamHandler[TextIO]):
+    """Writes to what is stdout at that moment, so that it may be replaced after the set-up."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stdout
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """Nothing is kept."""
 
 
 class _Service:
@@ -171,7 +187,7 @@ def configure(service: str, level: str = "info", format: str = "auto") -> None: 
         if console
         else [_json_line]
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = _Stdout()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],

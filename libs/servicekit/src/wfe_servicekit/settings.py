@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 __all__ = ["ConfigFault", "ProcessSettings", "ServiceSettings", "load", "refuse"]
 
@@ -48,6 +49,16 @@ def _nats_url(url: str) -> str:
     return url
 
 
+class _Environment(EnvSettingsSource):
+    """The environment; a list that is no JSON is left to validation, which finds the other faults too."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:
+            return value
+
+
 class ProcessSettings(BaseSettings):
     """What every process of the engine reads. Environment variables are `WFE_` and the name in capitals.
 
@@ -64,6 +75,18 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="WFE_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment and nothing else: no file is read because of where the process was started."""
+        return init_settings, _Environment(settings_cls)
 
     nats_url: Annotated[str, AfterValidator(_nats_url)]
     nats_user: str | None = None

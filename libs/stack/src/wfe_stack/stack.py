@@ -71,6 +71,11 @@ class Stack:
         """Target of the gRPC API through the gateway."""
         return f"{self._reached}:{self._planned.grpc_port}"
 
+    def service(self, part: str) -> str:
+        """Address of a scheduler or an approvals service itself, past the gateway."""
+        found = self._keeper(part).part
+        return f"{found.host}:{found.port}"
+
     @property
     def database_url(self) -> str:
         """URL of the run store."""

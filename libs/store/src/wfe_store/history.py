@@ -122,4 +122,4 @@ class History:
             rows = await fetch_all(connection, _SNAPSHOTS, values)
         if not rows:
             raise no_run(run_id)
-        return [Snapshot(*row[:5], tuple(row[5])) for row in rows if row[0] is not None]
+        return [Snapshot(*row) for row in rows if row[0] is not None]

@@ -157,6 +157,16 @@ async def load_closed_gates(connection: Connection, ids: Sequence[UUID]) -> list
     return [ClosedGate(*row) for row in await cursor.fetchall()]
 
 
+async def load_untold_gates(connection: Connection, run: UUID) -> list[ClosedGate]:
+    """Decided gates of a run that it has not been told of, oldest decision first."""
+    cursor = await connection.execute(
+        "SELECT id, run_id, outcome, status = 'expired', decided_by, comment FROM gates"
+        " WHERE run_id = %s AND outcome IS NOT NULL AND told_at IS NULL ORDER BY decided_at",
+        (run,),
+    )
+    return [ClosedGate(*row) for row in await cursor.fetchall()]
+
+
 async def load_keys(
     connection: Connection, keys: Sequence[tuple[UUID, str]]
 ) -> dict[tuple[UUID, str], tuple[bytes, UUID]]:

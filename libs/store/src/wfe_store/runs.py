@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import Select, Text, cast, func, literal, literal_column, select
+from sqlalchemy import ColumnClause, Select, Text, cast, func, literal, literal_column, select
 from sqlalchemy.dialects.postgresql import JSONB
 from wfe_engine.errors import NotFound
 
@@ -228,7 +228,7 @@ SELECT seq, at, type, actor, reason, data FROM events WHERE run_id = %(run)s AND
 ORDER BY seq DESC LIMIT {MOST_EVENTS}"""  # noqa: S608
 
 #: Newest heartbeat of an executor that holds a step of a listed run.
-_HEARTBEAT = literal_column(
+_HEARTBEAT: ColumnClause[datetime] = literal_column(
     "(SELECT max(e.heartbeat_at) FROM dispatch q JOIN executors e ON e.id = q.executor_id"
     " WHERE q.run_id = page.id AND e.lease_until > clock_timestamp())"
 )
@@ -332,7 +332,8 @@ def _merged(steps: Sequence[Row], live: Sequence[Row]) -> list[Step]:
     """Step rows and dispatch rows as one list; a step that has both is live."""
     found: dict[int, Step] = {}
     for row in steps:
-        found[row[0]] = Step(*row[:11], (row[11], row[12]), *row[13:])
+        columns: Sequence[Any] = (*row[:11], (row[11], row[12]), *row[13:])
+        found[row[0]] = Step(*columns)
     for (
         no, path, iteration, visit, kind, executor, attempt, max_attempts, lease_losses, request, left_out, error,
         due_at, created_at, leased_at, progress, _,

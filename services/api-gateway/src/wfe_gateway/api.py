@@ -67,9 +67,7 @@ class Binding:
     def other_fields(self) -> tuple[str, ...]:
         """Names of the fields of the request that the path does not hold."""
         return tuple(
-            field.name
-            for field in messages()[self.method.input_type].field
-            if field.name not in self.path_fields
+            field.name for field in messages()[self.method.input_type].field if field.name not in self.path_fields
         )
 
 
@@ -112,11 +110,7 @@ def services() -> tuple[Service, ...]:
 @cache
 def messages() -> dict[str, descriptor_pb2.DescriptorProto]:
     """Every top-level message of the descriptor set, by full name with a dot before it."""
-    return {
-        f".{file.package}.{message.name}": message
-        for file in descriptors().file
-        for message in file.message_type
-    }
+    return {f".{file.package}.{message.name}": message for file in descriptors().file for message in file.message_type}
 
 
 @cache
@@ -135,6 +129,4 @@ def _bindings() -> Iterator[Binding]:
                 verb = rule.WhichOneof("pattern")
                 if verb is None:
                     raise ValueError(f"{service.name}.{method.name} has no google.api.http annotation")
-                yield Binding(
-                    f"{PACKAGE}.{service.name}", method, verb.upper(), getattr(rule, verb), rule.body
-                )
+                yield Binding(f"{PACKAGE}.{service.name}", method, verb.upper(), getattr(rule, verb), rule.body)

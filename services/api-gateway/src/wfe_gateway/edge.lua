@@ -33,10 +33,14 @@ end
 -- a run does not allow. gRPC has no code for either. The content type tells a transcoded answer from a stream.
 function envoy_on_response(handle)
   local headers = handle:headers()
+  local content_type = headers:get("content-type") or ""
+  if string.sub(content_type, 1, 16) == "application/grpc" then
+    return -- what a gRPC caller is told who came to the wrong port
+  end
   local status = headers:get("x-http-status")
   if status ~= nil then
     headers:remove("x-http-status")
-    if headers:get("content-type") == "application/json" and string.match(status, "^[245]%d%d$")
+    if content_type == "application/json" and string.match(status, "^[245]%d%d$")
         and status ~= "204" and status ~= "205" then
       headers:replace(":status", status)
     end

@@ -45,9 +45,7 @@ class EdgeError:
     cause: str = ""
 
 
-def _error(
-    status: int, code: str, reason: str, message: str, *, detail: bool = False, cause: str = ""
-) -> EdgeError:
+def _error(status: int, code: str, reason: str, message: str, *, detail: bool = False, cause: str = "") -> EdgeError:
     return EdgeError(status, code_pb2.Code.Value(code), reason, message, detail, cause)
 
 

@@ -24,9 +24,9 @@ _NOT_FROM_CLIENTS: tuple[dict[str, str], ...] = ({"prefix": "x-envoy-"}, {"exact
 _NOT_OVER_REST: tuple[dict[str, str], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
 _ACCESS_LOG = {
     "time": "%START_TIME%",
-    "method": "%REQ(:METHOD)%",
+    "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
     # The gRPC method after transcoding, so no token of a URL gets into the log.
-    "path": "%PATH(NQ)%",
+    "path": "%PATH(NQ:PATH)%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "grpc_status": "%GRPC_STATUS_NUMBER%",
@@ -89,9 +89,7 @@ def _edge(*, self_contained: bool) -> dict[str, Any]:
 def _transcoder(settings: GatewaySettings, *, self_contained: bool) -> dict[str, Any]:
     source = inline_or_file(descriptor_file(), inline=self_contained)
     descriptor = (
-        {"proto_descriptor_bin": source["inline_bytes"]}
-        if self_contained
-        else {"proto_descriptor": source["filename"]}
+        {"proto_descriptor_bin": source["inline_bytes"]} if self_contained else {"proto_descriptor": source["filename"]}
     )
     return typed(
         f"{_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",

@@ -21,9 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: Words after the program's name; those of the process when absent.
     """
-    parser = argparse.ArgumentParser(
-        prog="wfe-gateway", description="The workflow engine's gateway, an Envoy."
-    )
+    parser = argparse.ArgumentParser(prog="wfe-gateway", description="The workflow engine's gateway, an Envoy.")
     parser.add_argument("action", nargs="?", choices=["run", "render", "validate"], default="run")
     parser.add_argument(
         "--self-contained",

@@ -13,7 +13,7 @@ from wfe_approvals.usecases.get_gate import get_gate
 from wfe_approvals.usecases.list_gates import list_gates
 
 
-class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):
+class ApprovalServicer(approval_service_pb2_grpc.ApprovalServiceServicer):  # type: ignore[misc]
     """Gates: the inbox, and decisions."""
 
     def __init__(self, gates: Gates, bus: Bus) -> None:

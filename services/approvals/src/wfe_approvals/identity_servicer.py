@@ -24,7 +24,7 @@ from wfe_approvals.usecases.rotate_key import rotate_key
 # ruff: noqa: N802
 
 
-class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
+class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):  # type: ignore[misc]
     """Who may call: principals, groups and keys of the caller's owner."""
 
     def __init__(self, identity: Identity, keys: Keys) -> None:

@@ -20,7 +20,7 @@ _KEY_ID = re.compile(r"[0-9A-Za-z]{8}")
 
 
 def parse_name(text: str, field: str = "name") -> str:
-    """The name of a principal or a group: it is compared letter by letter, so blanks around it are refused."""
+    """A principal's or group's name; compared letter by letter, so blanks around it are refused."""
     name = plain_text(text, field, longest=NAME_CHARACTERS, shortest=1)
     if name != name.strip():
         raise InvalidInput("must not begin or end with a blank", field=field)

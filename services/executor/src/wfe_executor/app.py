@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import signal
+import sys
 from collections.abc import Sequence
 
 import structlog
@@ -121,15 +122,17 @@ class Executor:
         except TimeoutError:
             _log.warning("some reports were never answered; their leases will run out")
 
-    async def close(self) -> None:
-        """Let go of everything."""
+    async def close(self) -> bool:
+        """Let go of everything; whether every handler ended."""
         await self.pulse.close()
         await self.reporter.close()
+        ended = await self.slots.close()
         await self.pool.close()
         await self.link.close()
         await self.session.close()
         if self._health is not None:
             await self._health.close()
+        return ended
 
 
 async def serve(settings: Settings) -> int:
@@ -162,5 +165,9 @@ async def serve(settings: Settings) -> int:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
-        await executor.close()
+        if not await executor.close():
+            # A handler ignores its cancellation, and the loop would wait for it for ever.
+            _log.warning("a handler does not end; leaving without it")
+            sys.stdout.flush()
+            os._exit(0)
     return 0

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Key: TypeAlias = tuple[bytes, int]
 
 
+_TOTAL = failure("TOTAL_TIMEOUT", "the step's total time is over", retryable=False)
+
+
 class End(Enum):
     """Ends without a result."""
 
@@ -99,6 +102,10 @@ class Attempt:
         if self.lease.total_deadline is not None:
             self._arm()
 
+    def overdue(self) -> Failure | None:
+        """The failure of a step whose total time was over before its start; None while there is time."""
+        return _TOTAL if self._total_due() <= time.monotonic() else None
+
     def begin(self) -> None:
         """The handler starts now: the attempt's own clocks run from here."""
         self._started = self._beat_at = time.monotonic()
@@ -152,7 +159,7 @@ class Attempt:
         now = time.monotonic() + 0.001
         why = None
         if self._total_due() <= now:
-            why = failure("TOTAL_TIMEOUT", "the step's total time is over", retryable=False)
+            why = _TOTAL
         elif self._attempt_due() <= now:
             span = self.lease.attempt_timeout
             why = failure("ATTEMPT_TIMEOUT", f"the attempt took longer than {span:g} s")

@@ -39,8 +39,7 @@ class Calls:
         if handler is None:
             return failure(
                 "HANDLER_NOT_FOUND",
-                f"this executor has no handler {request.handler[:200]!r}; "
-                "WFE_HANDLERS names the modules it imports",
+                f"this executor has no handler {request.handler[:200]!r}; WFE_HANDLERS names the modules it imports",
                 retryable=False,
             )
         if handler.is_async:

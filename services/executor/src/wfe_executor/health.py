@@ -36,9 +36,7 @@ class Health:
         try:
             await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
             good = self._healthy()
-            status, body = (
-                ("200 OK", b"ok\n") if good else ("503 Service Unavailable", b"no scheduler answers\n")
-            )
+            status, body = ("200 OK", b"ok\n") if good else ("503 Service Unavailable", b"no scheduler answers\n")
             head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode() + body)
             await writer.drain()

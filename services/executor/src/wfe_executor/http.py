@@ -202,9 +202,7 @@ def _output(answer: Answer) -> dict[str, Any]:
         except (msgspec.DecodeError, RecursionError):
             pass  # it says JSON and is not: the call was made, so what came is shown as text
     try:
-        text = (
-            answer.text() if "charset=" in headers.get("content-type", "").lower() else answer.body.decode()
-        )
+        text = answer.text() if "charset=" in headers.get("content-type", "").lower() else answer.body.decode()
     except UnicodeDecodeError:
         return output | {"body_base64": base64.b64encode(answer.body).decode()}
     return output | {"body": text}

@@ -16,6 +16,7 @@ from wfe_bus import messages, subjects
 from wfe_bus.connection import MESSAGE_BYTES, connect
 
 from wfe_executor.config import Settings
+from wfe_executor.replies import Replies
 
 M = TypeVar("M", bound=messages.Message)
 
@@ -49,6 +50,7 @@ class Link:
         self.executor = executor
         self._settings = settings
         self._client: Client | None = None
+        self._replies: Replies | None = None
         self._on_leases: Callable[[messages.Leases], None] = lambda _: None
         self._on_stop: Callable[[messages.Stop], None] = lambda _: None
         self._on_reconnect: Callable[[], None] = lambda: None
@@ -85,7 +87,8 @@ class Link:
             on_reconnect=self._reconnected,
             on_error=_say,
         )
-        self._client = client
+        self._client, self._replies = client, Replies(client)
+        await self._replies.open()
         await client.subscribe(subjects.leases_for(self.executor), cb=self._take_leases)
         await client.subscribe(subjects.stop_for(self.executor), cb=self._take_stop)
         # The server knows the subscriptions before anybody is told of this executor.
@@ -104,20 +107,18 @@ class Link:
             except BUS_ERRORS as error:
                 _log.debug("publish failed", subject=subject, error=repr(error))
 
-    async def request(self, subject: str, payload: bytes, timeout: float) -> bytes:  # noqa: ASYNC109
+    async def request(self, subject: str, payload: bytes, seconds: float) -> bytes:
         """Send a request once and give back the answer.
 
         Raises:
             nats.errors.NoRespondersError: Nobody listens.
-            TimeoutError: No answer within `timeout` seconds.
+            TimeoutError: No answer within so many seconds.
             nats.errors.MaxPayloadError: The server takes no message of this size.
             nats.errors.Error, OSError: The connection failed.
         """
-        if self._client is None:
+        if self._replies is None:
             raise nats.errors.ConnectionClosedError
-        answer = await self._client.request(subject, payload, timeout=timeout)
-        data: bytes = answer.data
-        return data
+        return await self._replies.request(subject, payload, seconds)
 
     async def ask(self, subject: str, message: messages.Message, answer: Callable[[bytes], M]) -> M:
         """Send a request again and again until it is answered; cancel it to give up."""

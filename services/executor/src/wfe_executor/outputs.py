@@ -97,9 +97,7 @@ def of_exception(error: BaseException) -> Failure:
     """The failure of a handler that raised. The traceback is not in it."""
     if isinstance(error, HandlerError):
         wait = error.retry_after if isinstance(error, RetryableError) else None
-        return failure(
-            error.code, error.message, retryable=error.retryable, retry_after=wait, details=error.details
-        )
+        return failure(error.code, error.message, retryable=error.retryable, retry_after=wait, details=error.details)
     try:
         text = str(error)
     except Exception:  # noqa: BLE001 - an exception that cannot even say what it is

@@ -145,9 +145,7 @@ class Pool:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         self._watchers.clear()
 
-    async def run(
-        self, make: Callable[[int], Start], beat: Callable[[Beat], None]
-    ) -> tuple[bytes | Failure, str]:
+    async def run(self, make: Callable[[int], Start], beat: Callable[[Beat], None]) -> tuple[bytes | Failure, str]:
         """Run one job on the next free worker.
 
         Args:

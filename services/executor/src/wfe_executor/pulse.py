@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -25,12 +26,10 @@ MARGIN_SECONDS = 2.0
 #: Progress in one heartbeat, in bytes; the rest goes with the next.
 PROGRESS_BYTES = 400_000
 
-_ANSWER_SECONDS = 5.0
 _RETRY_SECONDS = 1.0
 
 _log = structlog.get_logger("wfe.executor.pulse")
 _answer = messages.decoder(HeartbeatAnswer)
-_raw = msgspec.json.Encoder().encode
 
 
 class Pulse:
@@ -60,18 +59,21 @@ class Pulse:
         self._failing = False
         self._lapse: asyncio.TimerHandle | None = None
         self._claim: asyncio.TimerHandle | None = None
-        self._claims: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         self.stopping = False
 
     @property
     def healthy(self) -> bool:
         """Whether a heartbeat was answered within the length of a lease."""
-        return not self._failing and time.monotonic() - self._answered < self._lease_seconds
+        return time.monotonic() - self._answered < self._lease_seconds
 
     def start(self) -> None:
         """Begin; the first heartbeat goes at once."""
+        self._answered = time.monotonic()
+        self._watch()
         self._task = asyncio.create_task(self._run())
 
     def nudge(self) -> None:
@@ -80,7 +82,7 @@ class Pulse:
 
     def claim_soon(self) -> None:
         """Send a claim in a moment; many calls make one claim."""
-        if self._claim is None and not self.stopping:
+        if self._claim is None and not self.stopping and not self._closed:
             self._claim = asyncio.get_running_loop().call_later(0.02, self._start_claim)
 
     async def stop(self) -> None:
@@ -91,60 +93,57 @@ class Pulse:
 
     async def close(self) -> None:
         """End the heartbeats."""
+        self._closed = True
         for handle in (self._lapse, self._claim):
             if handle is not None:
                 handle.cancel()
-        tasks = [*self._claims, *([self._task] if self._task else [])]
+        tasks = [*self._tasks, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
-        while True:
+        while not self._closed:
             self._wake.clear()
+            if self._link.closed:
+                _log.warning("the bus closed the connection; opening it again")
+                await self._link.open()
+            # Not awaited: a slow answer is still an answer, and must not keep back the next heartbeat.
+            self._spawn(self._beat())
+            self._spawn(self._send_claim())
             try:
-                answered = await self._beat()
-            except Exception as error:  # noqa: BLE001 - the pulse must not stop while the process lives
-                _log.error("heartbeat", exc_info=error)
-                answered = False
-            pause = self._period if answered else min(self._period, _RETRY_SECONDS)
-            try:
-                await asyncio.wait_for(self._wake.wait(), pause)
+                await asyncio.wait_for(self._wake.wait(), self._period)
             except TimeoutError:
                 continue
 
-    async def _beat(self) -> bool:
-        """One heartbeat and one claim; whether the heartbeat was answered."""
-        if self._link.closed:
-            _log.warning("the bus closed the connection; opening it again")
-            await self._link.open()
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _beat(self) -> None:
+        """One heartbeat and what its answer says."""
         sent = time.monotonic()
-        asked = asyncio.ensure_future(
-            self._link.request(subjects.HEARTBEAT, messages.encode(self._heartbeat()), self._patience())
-        )
+        payload = messages.encode(self._heartbeat())
         try:
-            await self._send_claim()
-            answer = _answer.decode(await asked)
+            answer = _answer.decode(
+                await self._link.request(subjects.HEARTBEAT, payload, max(1.0, self._lease_seconds))
+            )
         except (*BUS_ERRORS, msgspec.DecodeError) as error:
             if not self._failing:
                 _log.warning("heartbeat not answered", error=repr(error))
             self._failing = True
             self._watch()
-            return False
-        finally:
-            asked.cancel()
+            asyncio.get_running_loop().call_later(min(self._period, _RETRY_SECONDS), self.nudge)
+            return
         if self._failing:
             _log.info("heartbeats are answered again")
         self._failing = False
-        self._answered = sent
+        self._answered = max(self._answered, sent)
         self._lease_seconds = max(0.1, answer.lease_seconds)
         self._clock.observe(answer.now)
         self._slots.lose(answer.lost, "heartbeat")
         self._watch()
-        return True
-
-    def _patience(self) -> float:
-        return max(1.0, min(self._period, _ANSWER_SECONDS))
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -177,9 +176,7 @@ class Pulse:
 
     def _start_claim(self) -> None:
         self._claim = None
-        task = asyncio.create_task(self._send_claim())
-        self._claims.add(task)
-        task.add_done_callback(self._claims.discard)
+        self._spawn(self._send_claim())
 
     async def _send_claim(self) -> None:
         self._generation += 1
@@ -213,9 +210,7 @@ class Pulse:
         self._watch_again()
 
     def _watch_again(self) -> None:
-        self._lapse = asyncio.get_running_loop().call_later(
-            max(0.05, self._safe_seconds() / 10), self._lapsed
-        )
+        self._lapse = asyncio.get_running_loop().call_later(max(0.05, self._safe_seconds() / 10), self._lapsed)
 
 
 def progress_of(value: Any, redactor: Any) -> bytes | str:

@@ -59,6 +59,7 @@ class Reporter:
         self._waiting: dict[str, deque[Attempt]] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._kicked = False
+        self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -77,12 +78,15 @@ class Reporter:
 
     async def close(self) -> None:
         """Give up what was not answered."""
+        self._closed = True
         for task in self._sending:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
     def _flush(self) -> None:
         self._kicked = False
+        if self._closed:
+            return
         while self._waiting and len(self._sending) < IN_FLIGHT:
             scheduler = next(iter(self._waiting))
             waiting = self._waiting.pop(scheduler)
@@ -119,13 +123,11 @@ class Reporter:
 
     async def _send(self, scheduler: str, batch: list[Attempt]) -> None:
         subject, room, tries = subjects.report_to(scheduler), self._room(), 0
-        while batch := [attempt for attempt in batch if attempt.outcome is not None]:
+        while batch := [one for one in batch if one.outcome is not None and not self._closed]:
             outcomes = tuple(attempt.outcome for attempt in batch if attempt.outcome is not None)
             report = Report(executor=self._link.executor, queues=self._queues, outcomes=outcomes, room=room)
             try:
-                answer = _reported.decode(
-                    await self._link.request(subject, messages.encode(report), ASK_SECONDS)
-                )
+                answer = _reported.decode(await self._link.request(subject, messages.encode(report), ASK_SECONDS))
             except nats.errors.MaxPayloadError:
                 for attempt in batch:
                     _shrink(attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
 
 import msgspec
@@ -52,18 +53,29 @@ class Runner:
         lease = attempt.lease
         kind = lease.kind
         if kind not in ("call", "http"):
-            return failure(
-                "UNKNOWN_KIND", f"this executor cannot run steps of kind {kind!r}", retryable=False
-            )
-        request = lease.request if lease.request is not None else await request_of(self._link, attempt)
-        if lease.sealed:
-            plain = await unsealed_request(self._link, attempt, request)
-            if kind == "call":
-                return await self._calls.run(attempt, msgspec.convert(plain, CallRequest))
-            return await run_http(self._session, attempt, msgspec.convert(plain, HttpRequest))
+            return failure("UNKNOWN_KIND", f"this executor cannot run steps of kind {kind!r}", retryable=False)
+        request = lease.request
+        if request is None or lease.sealed:
+            return await self._run_prepared(attempt)
         if kind == "call":
             return await self._calls.run(attempt, _decode_call(request))
         return await run_http(self._session, attempt, _decode_http(request))
+
+    async def _run_prepared(self, attempt: Attempt) -> bytes | Failure:
+        """The same for a request that is not all there yet."""
+        call = attempt.lease.kind == "call"
+        parsed: CallRequest | HttpRequest
+        request = await request_of(self._link, attempt)
+        if attempt.lease.sealed:
+            plain = await unsealed_request(self._link, attempt, request)
+            parsed = msgspec.convert(plain, CallRequest) if call else msgspec.convert(plain, HttpRequest)
+        else:
+            parsed = _decode_call(request) if call else _decode_http(request)
+        if attempt.verdict is not None:
+            raise asyncio.CancelledError  # swallowed on the way here by somebody
+        if isinstance(parsed, CallRequest):
+            return await self._calls.run(attempt, parsed)
+        return await run_http(self._session, attempt, parsed)
 
 
 def _redacted(attempt: Attempt, end: bytes | Failure) -> bytes | Failure:

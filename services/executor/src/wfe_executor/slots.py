@@ -122,6 +122,16 @@ class Slots:
                 self._end(attempt, End.RELEASED)
             await self._wait_quiet(self.abandon_seconds + 1)
 
+    async def close(self) -> bool:
+        """Stop everything without a report; whether all of it ended."""
+        self._draining = True
+        tasks = self._left_behind | {one.task for one in self._held.values() if one.task is not None}
+        for attempt in list(self._held.values()):
+            self._lose(attempt)
+        for task in self._left_behind:
+            task.cancel()
+        return not tasks or not (await asyncio.wait(tasks, timeout=1.0))[1]
+
     async def _wait_quiet(self, seconds: float) -> bool:
         try:
             await asyncio.wait_for(self._quiet.wait(), seconds)
@@ -130,6 +140,10 @@ class Slots:
         return True
 
     def _start(self, attempt: Attempt) -> None:
+        late = attempt.overdue()
+        if late is not None:
+            self._settle(attempt, late)
+            return
         self._running += 1
         self._quiet.clear()
         attempt.watch(self._expired)

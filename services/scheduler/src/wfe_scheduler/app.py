@@ -105,6 +105,7 @@ async def main(stack: Stack) -> None:
             return (await fences(connection, [(run, no)])).get((run, no))
 
     teller_ref: list[Teller] = []
+    gates_ref: list[Gates] = []
     cycle = Cycle(
         url,
         name=f"wfe-scheduler-cycle-{scheduler}",
@@ -115,6 +116,7 @@ async def main(stack: Stack) -> None:
         unassign=dispatcher.credits.give_back,
         load=load_entries,
         present_fence=present_fence,
+        untold=lambda run: gates_ref[0].untold(run),
         committed=lambda outcome: teller_ref[0].committed(outcome),
         answered=lambda outcome: teller_ref[0].answered(outcome),
         cycles=settings.cycles,
@@ -136,6 +138,7 @@ async def main(stack: Stack) -> None:
     )
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper))
     gates = Gates(database, cycle, cache)
+    gates_ref.append(gates)
     engine = Engine(database=database, bus=bus, clock=clock, plans=plans, cycle=cycle, watchers=watchers, sealer=sealer)
 
     stack.push(cycle.close, "cycle")

@@ -46,7 +46,7 @@ class Cycle:
         unassign: Takes a pick back when its commit failed.
         load: Reads runs back by id, as entries; those that do not exist are missing.
         present_fence: Fence of a live step, from the store; None when it is not live.
-        key_taken: What to answer to a start whose Idempotency-Key was taken meanwhile.
+        untold: Decisions of a run's gates that the run has not taken in yet, as items.
         committed: Told of every committed cycle, before its items are answered.
         answered: Told after they were.
     """
@@ -63,6 +63,7 @@ class Cycle:
         unassign: Callable[[str], None],
         load: Callable[[Iterable[UUID]], Awaitable[dict[UUID, Entry]]],
         present_fence: Callable[[UUID, int], Awaitable[int | None]],
+        untold: Callable[[UUID], Awaitable[list[Item]]],
         committed: Callable[[Outcome], None],
         answered: Callable[[Outcome], None],
         cycles: int = 2,
@@ -78,6 +79,7 @@ class Cycle:
         self._unassign = unassign
         self._load = load
         self._present_fence = present_fence
+        self._untold = untold
         self._committed = committed
         self._answered = answered
         self._batch = batch
@@ -337,6 +339,10 @@ class Cycle:
             try:
                 if connection is None or connection.closed:
                     connection = await store.connect(self._url, self._name)
+                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.Start):
+                    # A gate that was decided meanwhile cannot be withdrawn: the run takes the decision in first.
+                    for told in await self._untold(item.run):
+                        connection = await self._single(connection, told, before)
                 loaded = await self._load([item.run])
                 entry = loaded.get(item.run)
                 if item.entry is not None:
@@ -365,7 +371,7 @@ class Cycle:
                 return connection
             except (Lost, Unknown, Unavailable) as lost:
                 fault = lost
-                if isinstance(lost, Lost) and item.command.__class__ is cmd.Start:
+                if isinstance(lost, Lost) and isinstance(item.command, cmd.Start):
                     break  # its key is taken; a run's id never is
                 await asyncio.sleep(0.01 * 2**attempt * random.random())
             except psycopg.OperationalError as down:
@@ -375,7 +381,7 @@ class Cycle:
                 _log.error("refused by the store", run=str(item.run), fault=str(refused)[:500])
                 fault = refused
                 break
-        item.done(_told(fault))
+        item.done(_told(fault, item))
         return connection
 
     def _finish_found(self, item: Item, entry: Entry) -> None:
@@ -392,7 +398,9 @@ def _missing(run: UUID) -> NotFound:
     return NotFound(f"there is no workflow {run}", workflow_id=run)
 
 
-def _told(fault: Exception) -> Exception:
-    if isinstance(fault, WfeError | Lost):
+def _told(fault: Exception, item: Item) -> Exception:
+    if isinstance(fault, WfeError) or (isinstance(fault, Lost) and isinstance(item.command, cmd.Start)):
         return fault
+    if isinstance(fault, Lost):
+        return Unavailable("others decide on this run at the same time; try again", reason="CONTENDED")
     return Unavailable("the run store is down or refuses this; try again", reason="STORE_DOWN")

@@ -7,7 +7,7 @@ from uuid import UUID
 from nats.aio.msg import Msg
 from wfe_bus import messages as m
 from wfe_engine import commands as cmd
-from wfe_store.load import ClosedGate, load_closed_gates
+from wfe_store.load import ClosedGate, load_closed_gates, load_untold_gates
 from wfe_store.pool import Database
 
 from wfe_scheduler.cycle import Cycle
@@ -40,16 +40,28 @@ class Gates:
         closed = await self._closed.get(gate)
         if closed is None:
             return
+        self._drop(closed)
+        self._cycle.submit(_item(closed))
+
+    async def untold(self, run: UUID) -> list[Item]:
+        """Decisions of a run's gates that it has not taken in yet."""
+        async with self._database.connection() as connection:
+            return [_item(gate) for gate in await load_untold_gates(connection, run)]
+
+    def _drop(self, closed: ClosedGate) -> None:
         entry = self._cache.get(closed.run)
         if entry is not None and not entry.busy:
             # The decision raised the run's version; what is in memory would only lose.
             self._cache.drop(closed.run)
-        actor = "timer" if closed.expired else f"principal:{closed.decided_by}"
-        command = cmd.GateClosed(
-            gate=str(gate),
-            outcome=closed.outcome,
-            expired=closed.expired,
-            decided_by=str(closed.decided_by or ""),
-            comment=closed.comment,
-        )
-        self._cycle.submit(Item(closed.run, command, lambda _: None, actor=actor, reason=closed.comment))
+
+
+def _item(closed: ClosedGate) -> Item:
+    actor = "timer" if closed.expired else f"principal:{closed.decided_by}"
+    command = cmd.GateClosed(
+        gate=str(closed.gate),
+        outcome=closed.outcome,
+        expired=closed.expired,
+        decided_by=str(closed.decided_by or ""),
+        comment=closed.comment,
+    )
+    return Item(closed.run, command, lambda _: None, actor=actor, reason=closed.comment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,6 +155,10 @@ def _sentence(message: str) -> str:
         message = rest.removesuffix(f" [{head}]")
     if "No matching overloads found" in message:
         message = message.replace("No matching overloads found : ", "No operator or function for these types: ")
+    elif message.startswith("Key not found in map : "):
+        message = message.replace("Key not found in map : ", "There is no key ")
+    elif index := re.fullmatch(r"Index error: index=(-?\d+) size=(\d+)", message):
+        message = f"There is no position {index[1]} in a list of {index[2]}"
     elif message.startswith("Iteration budget exceeded"):
         message = "It loops more than 10,000 times"
     return message.rstrip(".")[:1].upper() + message.rstrip(".")[1:] + "."

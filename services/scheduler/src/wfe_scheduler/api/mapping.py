@@ -175,9 +175,7 @@ def approval(gate: Gate, caller: Caller, payloads: Payloads) -> workflow_pb2.App
         title=gate.title,
         body=gate.body,
         payload=payloads.value(gate.payload),
-        approvers=workflow_pb2.Approvers(
-            users=gate.policy.users, groups=gate.policy.groups, roles=gate.policy.roles
-        ),
+        approvers=workflow_pb2.Approvers(users=gate.policy.users, groups=gate.policy.groups, roles=gate.policy.roles),
         starter_excluded=gate.policy.exclude_starter,
         created_at=timestamp(gate.created_at),
         expires_at=timestamp(gate.expires_at),
@@ -209,9 +207,7 @@ def template(item: Template, faults: Iterable[TemplateFault] = ()) -> template_p
 
 def template_fault(one: TemplateFault) -> template_pb2.TemplateFault:
     """One thing wrong in a template."""
-    return template_pb2.TemplateFault(
-        path=one.path, line=one.line, column=one.column, reason=one.reason, mend=one.mend
-    )
+    return template_pb2.TemplateFault(path=one.path, line=one.line, column=one.column, reason=one.reason, mend=one.mend)
 
 
 def template_version(item: TemplateVersion, *, with_source: bool = False) -> template_pb2.TemplateVersion:
@@ -242,9 +238,7 @@ def cancel_notice(detail: RunDetail) -> str:
     if detail.run.status != "cancelled" or ended_at is None:
         return ""  # it was retried or rolled back in between
     stopped = [
-        item
-        for item in detail.steps
-        if item.status == "cancelled" and item.executor and item.ended_at == ended_at
+        item for item in detail.steps if item.status == "cancelled" and item.executor and item.ended_at == ended_at
     ]
     withdrawn = sum(gate.status == "withdrawn" and gate.decided_at == ended_at for gate in detail.gates)
     parts = []
@@ -262,9 +256,7 @@ def rollback_notice(detail: RunDetail, undone_before: Collection[int]) -> str:
     Args:
         undone_before: Numbers of the steps earlier rollbacks had undone.
     """
-    steps = [
-        item for item in detail.steps if item.status == "rolled_back" and item.no not in undone_before
-    ]
+    steps = [item for item in detail.steps if item.status == "rolled_back" and item.no not in undone_before]
     return _effects(steps, "are not undone")
 
 
@@ -275,23 +267,18 @@ def fork_notice(detail: RunDetail, done: Collection[str]) -> str:
         detail: Of the forked run.
         done: Paths of the steps the snapshot holds.
     """
-    steps = [
-        item for item in detail.steps if item.path not in done and item.status not in ("rolled_back", "skipped")
-    ]
+    steps = [item for item in detail.steps if item.path not in done and item.status not in ("rolled_back", "skipped")]
     return _effects(steps, "stay, and the fork may repeat them")
 
 
 def _effects(steps: Iterable[Step], fate: str) -> str:
-    touched = [
-        item for item in steps if item.kind in WORK and (item.attempts or item.started_at is not None)
-    ]
+    touched = [item for item in steps if item.kind in WORK and (item.attempts or item.started_at is not None)]
     return f"effects outside {fate}: {_named(touched)}" if touched else ""
 
 
 def _named(steps: list[Step]) -> str:
     names = [
-        f"{item.path}{f'[{item.iteration}]' if item.iteration else ''} ({item.kind})"
-        for item in steps[:_MOST_NAMED]
+        f"{item.path}{f'[{item.iteration}]' if item.iteration else ''} ({item.kind})" for item in steps[:_MOST_NAMED]
     ]
     more = len(steps) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")

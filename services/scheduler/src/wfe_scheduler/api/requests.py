@@ -1,0 +1,128 @@
+"""Checks of requests: every violation of one request is named at once."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from wfe_engine.errors import InvalidInput
+from wfe_servicekit.calls import header
+from wfe_servicekit.checks import Violations, choice, from_timestamp, page, parse_uuid, plain_text
+from wfe_store.runs import STATUSES, Filters
+
+MOST_LABELS = 32
+LONGEST_LABEL = 63
+LONGEST_REASON = 1_000
+LONGEST_SNAPSHOT_NAME = 100
+MOST_WAIT_SECONDS = 60
+#: What a store's integer column holds.
+LARGEST = 2**31 - 1
+
+_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+
+
+def run_action(request: Any) -> tuple[UUID, str]:
+    """Run and reason of an action on one run."""
+    faults = Violations()
+    run_id = uuid(faults, request.id, "id")
+    text = reason(faults, request.reason)
+    faults.raise_if_any()
+    return run_id, text
+
+
+def uuid(faults: Violations, text: str, field: str) -> UUID:
+    """A UUID, or a violation noted; what is given then is never used."""
+    found = UUID(int=0)
+    with faults.collect():
+        found = parse_uuid(text, field)
+    return found  # noqa: RET504 - collect() goes on after a fault
+
+
+def reason(faults: Violations, text: str) -> str:
+    """A reason, checked."""
+    with faults.collect():
+        plain_text(text, "reason", longest=LONGEST_REASON, line_breaks=True)
+    return text
+
+
+def labels(faults: Violations, given: Mapping[str, str]) -> dict[str, str]:
+    """Labels of a run, checked."""
+    if len(given) > MOST_LABELS:
+        faults.add("labels", f"must be at most {MOST_LABELS}, are {len(given)}")
+        return {}
+    for name, value in given.items():
+        _label(faults, f"labels.{name[:LONGEST_LABEL]}", name, value)
+    return dict(given)
+
+
+def label_filters(faults: Violations, given: Sequence[str]) -> list[tuple[str, str]]:
+    """Label filters, checked: `name=value`."""
+    if len(given) > MOST_LABELS:
+        faults.add("label", f"must be given at most {MOST_LABELS} times, is {len(given)} times")
+        return []
+    found = []
+    for position, text in enumerate(given):
+        name, separator, value = text.partition("=")
+        field = f"label[{position}]"
+        if separator:
+            _label(faults, field, name, value)
+            found.append((name, value))
+        else:
+            faults.add(field, "is not of the form name=value")
+    return found
+
+
+def _label(faults: Violations, field: str, name: str, value: str) -> None:
+    with faults.collect():
+        plain_text(name, field, longest=LONGEST_LABEL, shortest=1)
+        if "=" in name:
+            raise InvalidInput("a label's name cannot hold =", field=field)
+    with faults.collect():
+        plain_text(value, field, longest=LONGEST_LABEL)
+
+
+def filters(faults: Violations, request: Any) -> Filters:
+    """Filters of a list of runs, checked."""
+    status = template_id = after = before = None
+    if request.status:
+        with faults.collect():
+            status = choice(request.status, "status", STATUSES)
+    if request.template_id:
+        template_id = uuid(faults, request.template_id, "template_id")
+    wanted = label_filters(faults, request.label)
+    with faults.collect():
+        after = from_timestamp(request, "created_after")
+    with faults.collect():
+        before = from_timestamp(request, "created_before")
+    return Filters(status=status, template_id=template_id, labels=wanted, created_after=after, created_before=before)
+
+
+def page_of(faults: Violations, request: Any) -> tuple[int, int]:
+    """Limit and offset of a list, checked."""
+    found = (0, 0)
+    with faults.collect():
+        found = page(request.limit, request.offset)
+    return found  # noqa: RET504 - as above
+
+
+def at_least(faults: Violations, number: int, field: str, least: int) -> int:
+    """A whole number that must not be smaller."""
+    if number < least:
+        faults.add(field, f"must be at least {least}")
+    return number
+
+
+def idempotency_key(faults: Violations) -> str | None:
+    """The Idempotency-Key of this call; None without one."""
+    key = header("idempotency-key")
+    if key is not None and _KEY.fullmatch(key) is None:
+        faults.add("Idempotency-Key", "must be 1 to 255 printable ASCII characters")
+    return key
+
+
+def body_hash(rpc: str, request: Any) -> bytes:
+    """What tells two requests with one Idempotency-Key apart: SHA-256 over the method's name and the request."""
+    return hashlib.sha256(rpc.encode() + b"\0" + request.SerializeToString(deterministic=True)).digest()

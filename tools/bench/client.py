@@ -1,0 +1,176 @@
+"""The client's process: told one workload after another on its standard input, and answers with what it measured.
+
+Orders and answers are JSON, a line each, see `Order` and `Measured`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import msgspec
+import uvloop
+
+from tools.bench.http1 import Http
+
+#: Seconds one blocking get may wait for the end of its run.
+WAIT_SECONDS = 30
+
+
+class Order(msgspec.Struct, kw_only=True):
+    """What to do.
+
+    Attributes:
+        do: run: start runs and wait for their ends; start: start all of them first, then wait.
+        template_id: Template of the runs.
+        count: How many runs.
+        at_once: How many at the same time.
+        over: rest, or grpc straight at a scheduler.
+    """
+
+    do: Literal["run", "start"]
+    template_id: str
+    count: int
+    at_once: int
+    over: Literal["rest", "grpc"] = "rest"
+
+
+class Measured(msgspec.Struct, kw_only=True):
+    """What came of an order.
+
+    Attributes:
+        latencies: Seconds from start to the end seen, of each run; for `start`, until the start was accepted.
+        wall: Seconds in all.
+        start_wall: Seconds until every start was accepted; 0 for `run`.
+        cpu: Seconds of processor time the client itself took.
+    """
+
+    latencies: list[float]
+    wall: float
+    start_wall: float = 0.0
+    cpu: float
+
+
+class _Run(msgspec.Struct):
+    id: str
+    status: str
+
+
+_decode_run = msgspec.json.Decoder(_Run).decode
+_numbers = itertools.count(1)
+
+Start = Callable[[], Awaitable[str]]
+Wait = Callable[[str], Awaitable[None]]
+
+
+def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait]:
+    body = msgspec.json.encode({"template_id": template_id, "input": {}})
+
+    async def start() -> str:
+        key = f"bench-{os.getpid()}-{next(_numbers)}"
+        return _decode_run(await http.post("/api/v1/workflows", body, key)).id
+
+    async def wait(run_id: str) -> None:
+        path = f"/api/v1/workflows/{run_id}?wait_seconds={WAIT_SECONDS}"
+        while True:
+            status = _decode_run(await http.get(path)).status
+            if status == "completed":
+                return
+            if status in ("failed", "cancelled"):
+                raise RuntimeError(f"the run {run_id} {status}")
+
+    return start, wait
+
+
+def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
+    # Only this workload needs it; its threads must not disturb the others.
+    import grpc
+    from wfe.api.v1 import workflow_pb2, workflow_service_pb2
+
+    channel = grpc.aio.insecure_channel(target)
+    service = "/wfe.api.v1.WorkflowService/"
+    start_call = channel.unary_unary(f"{service}StartWorkflow", response_deserializer=workflow_pb2.Workflow.FromString)
+    get_call = channel.unary_unary(f"{service}GetWorkflow", response_deserializer=workflow_pb2.Workflow.FromString)
+    request = workflow_service_pb2.StartWorkflowRequest(template_id=template_id).SerializeToString()
+    who = ("authorization", f"Bearer {key}")
+
+    async def start() -> str:
+        metadata = (who, ("idempotency-key", f"bench-{os.getpid()}-{next(_numbers)}"))
+        return str((await start_call(request, metadata=metadata)).id)
+
+    async def wait(run_id: str) -> None:
+        asked = workflow_service_pb2.GetWorkflowRequest(id=run_id, wait_seconds=WAIT_SECONDS).SerializeToString()
+        while (status := (await get_call(asked, metadata=(who,))).status) != "completed":
+            if status in ("failed", "cancelled"):
+                raise RuntimeError(f"the run {run_id} {status}")
+
+    return start, wait
+
+
+async def _bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> list[float]:
+    """Do the work `count` times, `at_once` at a time; seconds each took."""
+    latencies = [0.0] * count
+    numbers = iter(range(count))
+
+    async def one_by_one() -> None:
+        for number in numbers:
+            began = time.perf_counter()
+            await work(number)
+            latencies[number] = time.perf_counter() - began
+
+    await asyncio.gather(*(one_by_one() for _ in range(min(count, at_once))))
+    return latencies
+
+
+async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Measured:
+    if order.over == "grpc":
+        start, wait = _over_grpc(grpc_target, key, order.template_id)
+    else:
+        start, wait = _over_rest(http, order.template_id)
+    ids = [""] * order.count
+
+    async def start_one(number: int) -> None:
+        ids[number] = await start()
+
+    async def wait_one(number: int) -> None:
+        await wait(ids[number])
+
+    async def run_one(_number: int) -> None:
+        await wait(await start())
+
+    cpu, began = time.process_time(), time.perf_counter()
+    start_wall = 0.0
+    if order.do == "run":
+        latencies = await _bounded(order.count, order.at_once, run_one)
+    else:
+        latencies = await _bounded(order.count, order.at_once, start_one)
+        start_wall = time.perf_counter() - began
+        await _bounded(order.count, order.at_once, wait_one)
+    wall = time.perf_counter() - began
+    return Measured(latencies=latencies, wall=wall, start_wall=start_wall, cpu=time.process_time() - cpu)
+
+
+async def _serve(host: str, port: int, grpc_target: str, key: str) -> None:
+    http = Http(host, port, key)
+    loop = asyncio.get_running_loop()
+    gc.collect()
+    gc.freeze()
+    try:
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            order = msgspec.json.decode(line, type=Order)
+            measured = await _carry_out(order, http, grpc_target, key)
+            sys.stdout.write(msgspec.json.encode(measured).decode() + "\n")
+            sys.stdout.flush()
+    finally:
+        http.close()
+
+
+if __name__ == "__main__":
+    _host, _port, _grpc = sys.argv[1:4]
+    uvloop.run(_serve(_host, int(_port), _grpc, os.environ["WFE_API_KEY"]))

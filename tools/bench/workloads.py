@@ -1,0 +1,175 @@
+"""The workloads, and one line of JSON for each.
+
+| name | what |
+|---|---|
+| W1 | a run of one step, one run after another |
+| W2 | a chain of ten steps, one run after another |
+| W3 | 500 chains of ten steps, 100 in flight |
+| W3x2000 | the same with 2000 |
+| W5 | 2000 starts, 64 in flight, each durably accepted; then all waited for |
+| W5-grpc | the same over gRPC, straight at a scheduler |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tools.bench.client import Measured, Order
+from tools.bench.meter import Meter, Processes, quiet
+
+PEER = "wfe"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One workload.
+
+    Attributes:
+        name: As the peers' lines have it.
+        template: Name of the sample it runs.
+        steps: Steps of one run.
+        count: How many runs.
+        at_once: How many at the same time.
+        do: run, or start: all starts first.
+        over: rest or grpc.
+        once: Measured once, however many repetitions there are.
+    """
+
+    name: str
+    template: str
+    steps: int
+    count: int
+    at_once: int
+    do: Literal["run", "start"] = "run"
+    over: Literal["rest", "grpc"] = "rest"
+    once: bool = False
+
+
+WORKLOADS = (
+    Workload("W1", "one", 1, 200, 1),
+    Workload("W2", "chain-10", 10, 100, 1),
+    Workload("W3", "chain-10", 10, 500, 100),
+    Workload("W3x2000", "chain-10", 10, 2000, 100, once=True),
+    Workload("W5", "one", 1, 2000, 64, do="start"),
+    Workload("W5-grpc", "one", 1, 2000, 64, do="start", over="grpc"),
+)
+
+
+class Bench:
+    """Carries out workloads with a client process.
+
+    Args:
+        client: Its process.
+        processes: What is measured.
+        folder: Data folder, for the disk below it.
+        templates: Ids by name.
+        wait_quiet: Whether to wait for an idle machine before each.
+    """
+
+    def __init__(
+        self,
+        client: asyncio.subprocess.Process,
+        processes: Processes,
+        folder: Path,
+        templates: dict[str, str],
+        *,
+        wait_quiet: bool,
+    ) -> None:
+        self._client = client
+        self._processes = processes
+        self._folder = folder
+        self._templates = templates
+        self._wait_quiet = wait_quiet
+
+    async def warm_up(self) -> None:
+        """Make everything that is made once: connections, plans, caches."""
+        await self._order(Order(do="run", template_id=self._templates["chain-10"], count=20, at_once=1))
+        await self._order(Order(do="run", template_id=self._templates["chain-10"], count=100, at_once=50))
+        await self._order(Order(do="start", template_id=self._templates["one"], count=100, at_once=50))
+
+    async def measure(self, workload: Workload, rep: int) -> dict[str, Any]:
+        """Carry a workload out, and return its line."""
+        if self._wait_quiet:
+            await quiet(self._processes)
+        order = Order(
+            do=workload.do,
+            template_id=self._templates[workload.template],
+            count=workload.count,
+            at_once=workload.at_once,
+            over=workload.over,
+        )
+        with Meter(self._processes, self._folder) as meter:
+            measured = await self._order(order)
+        return line(workload, rep, meter, measured)
+
+    async def _order(self, order: Order) -> Measured:
+        assert self._client.stdin is not None
+        assert self._client.stdout is not None
+        self._client.stdin.write(msgspec.json.encode(order) + b"\n")
+        await self._client.stdin.drain()
+        answer = await self._client.stdout.readline()
+        if not answer:
+            raise RuntimeError("the client ended; what it said is above")
+        return msgspec.json.decode(answer, type=Measured)
+
+
+def line(workload: Workload, rep: int, meter: Meter, measured: Measured) -> dict[str, Any]:
+    """The line of one measurement: the peers' fields, and ours after them."""
+    steps = workload.count * workload.steps
+    wall = measured.wall
+    found: dict[str, Any] = {
+        "peer": PEER,
+        "workload": workload.name,
+        "n": workload.count,
+        "concurrency": workload.at_once,
+        "rep": rep,
+        "wall_s": round(wall, 3),
+        "runs_per_s": round(workload.count / wall, 2),
+        "steps_per_s": round(steps / wall, 1),
+        "p50_ms": milliseconds(measured.latencies, 0.5),
+        "p99_ms": milliseconds(measured.latencies, 0.99),
+        "cpu_seconds": round(meter.cpu, 2),
+        "cpu_by": meter.cpu_by,
+        "peak_rss_mb": round(meter.peak_mb, 1),
+        "disk_flushes": meter.flushes,
+        "foreign_cores": meter.foreign_cores,
+        "steal_cores": meter.steal_cores,
+        "cpu_ms_per_step": round(meter.cpu / steps * 1000, 3),
+        "client_cores": round(measured.cpu / wall, 3),
+    }
+    if workload.do == "start":
+        found["starts_per_s"] = round(workload.count / measured.start_wall, 1)
+        found["start_wall_s"] = round(measured.start_wall, 3)
+        found["all_complete_s"] = round(wall, 3)
+    return found
+
+
+def milliseconds(latencies: Sequence[float], part: float) -> float:
+    """A quantile, in milliseconds."""
+    ordered = sorted(latencies)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * part))] * 1000, 2)
+
+
+def markdown(lines: Sequence[dict[str, Any]]) -> str:
+    """The lines as a table, for the documentation."""
+    columns = "workload,n (in flight),rep,runs/s,steps/s,starts/s,p50 ms,p99 ms,CPU ms/step,cores of the client"
+    rows = [f"| {columns.replace(',', ' | ')} |", "|---" * 10 + "|"]
+    rows += [
+        f"| {each['workload']} | {each['n']} ({each['concurrency']}) | {each['rep']} | {each['runs_per_s']} "
+        f"| {each['steps_per_s']} | {each.get('starts_per_s', '')} | {each['p50_ms']} | {each['p99_ms']} "
+        f"| {each['cpu_ms_per_step']} | {each['client_cores']} |"
+        for each in lines
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def dump(value: dict[str, Any]) -> str:
+    """One line of JSON."""
+    return json.dumps(value)
