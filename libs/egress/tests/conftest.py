@@ -47,11 +47,7 @@ class Server:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(
-                (
-                    int(line[15:])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length:")
-                ),
+                (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")),
                 0,
             )
             self.requests.append(head + await reader.readexactly(length))

@@ -36,9 +36,7 @@ def test_every_spelling_of_an_inside_address_is_refused(url: str) -> None:
     assert caught.value.why in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["http://8.8.8.8/", "http://[2606:4700::1111]/", "https://1.1.1.1:8443/x?y=z"]
-)
+@pytest.mark.parametrize("url", ["http://8.8.8.8/", "http://[2606:4700::1111]/", "https://1.1.1.1:8443/x?y=z"])
 def test_outside_addresses_pass(url: str) -> None:
     assert str(Guard().check_url(url)) == url
 

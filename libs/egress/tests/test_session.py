@@ -143,9 +143,7 @@ async def test_calls_end_by_their_timeout(server: Any) -> None:
 
 
 async def test_text_survives_any_charset(server: Any, make_reply: Any) -> None:
-    server.answers["/latin"] = make_reply(
-        200, "é".encode("latin-1"), content_type="text/plain; charset=latin-1"
-    )
+    server.answers["/latin"] = make_reply(200, "é".encode("latin-1"), content_type="text/plain; charset=latin-1")
     server.answers["/odd"] = make_reply(200, b"\xff", content_type="text/plain; charset=nonsense")
     async with guarded_session(LOOPBACK) as session:
         assert (await session.request("GET", f"http://127.0.0.1:{server.port}/latin")).text() == "é"

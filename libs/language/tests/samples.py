@@ -37,11 +37,11 @@ def step(text: str) -> str:
     return f"{BASE}  - {{{text}}}\n"
 
 
-def chain(count: int) -> str:
-    """So many steps in a row, each with a path, an expression of its own, retry and timeout."""
+def chain(count: int, distinct: int = 20) -> str:
+    """So many steps in a row, each with a path, one of some other expressions, retry and timeout."""
     steps = [
         f'  - id: s{at}\n    call: {{handler: echo, input: {{n: "${{{{ steps.s{at - 1}.output.n }}}}",'
-        f' sum: "${{{{ vars.n + {at} }}}}"}}}}\n    timeout: 30s\n    retry: {{max_attempts: 3}}\n'
+        f' sum: "${{{{ vars.n + {at % distinct} }}}}"}}}}\n    timeout: 30s\n    retry: {{max_attempts: 3}}\n'
         for at in range(1, count)
     ]
     return (

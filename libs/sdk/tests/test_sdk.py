@@ -29,9 +29,7 @@ def test_the_registry_knows_what_a_handler_takes() -> None:
     @registry.handler("optional")
     def optional(value: Any, ctx: StepContext | None = None) -> Any: ...
 
-    facts = {
-        name: (registry.get(name).is_async, registry.get(name).wants_context) for name in registry.names()
-    }
+    facts = {name: (registry.get(name).is_async, registry.get(name).wants_context) for name in registry.names()}
     assert facts == {
         "one": (True, False), "two": (False, True), "default": (False, False), "optional": (False, True),
     }  # fmt: skip

@@ -76,5 +76,5 @@ async def test_a_given_database_is_used_as_it_is(made, database_url, tmp_path):
 async def test_a_database_that_cannot_be_reached_is_one_clear_line(made, tmp_path):
     url = f"postgresql://nobody@/nowhere?host={tmp_path}"
     store = RunStore(tmp_path / "unused", url, {}, made[0]._guard, print, print)
-    with pytest.raises(PartFault, match="^the database cannot be used: [^\n]+$"):
+    with pytest.raises(PartFault, match=r"^the database cannot be used: [^\n]+$"):
         await store.start()

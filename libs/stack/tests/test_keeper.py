@@ -102,7 +102,7 @@ async def test_a_part_that_cannot_start_says_its_last_line(keepers, port):
 
 async def test_of_a_json_log_line_the_event_is_said(keepers, port):
     line = '{"level":"error","event":"cannot_connect","exception":"Traceback\\nOSError: no route"}'
-    keeper = keepers("sh", "-c", f"echo '{line}'; exit 1", port=port)
+    keeper = keepers("sh", "-c", f"printf '%s\\n' '{line}'; exit 1", port=port)
     keeper.start()
     with pytest.raises(PartFault, match="cannot_connect: OSError: no route"):
         await keeper.up()

@@ -40,7 +40,9 @@ def test_a_port_is_free_for_its_server_again_after_that_ended(ports):
 def test_a_taken_port_is_named_with_its_holder_and_the_option_to_change_it(ports):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(PortTaken, match=rf"^port {port} is taken by .+ \(process \d+\); choose another with --port$"):
+        with pytest.raises(
+            PortTaken, match=rf"^port {port} is taken by .+ \(process \d+\); choose another with --port$"
+        ):
             ports.reserve(port, what="--port")
 
 

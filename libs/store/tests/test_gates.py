@@ -127,22 +127,22 @@ async def test_one_person_clicking_twice_at_once_gets_one_answer(
 
 
 async def test_decider_against_expiry_has_exactly_one_winner(
-    gates: Gates, database: Database, owner_id: uuid.UUID, open_gate: OpenGate
+    gates: Gates, database: Database, owner_id: uuid.UUID
 ) -> None:
     wins = {"approved": 0, "expired": 0}
-    for _ in range(40):
+    refusals: set[str] = set()
+    seconds = 0.01
+    for _ in range(200):
         run_id = await add_run(database, owner_id, STARTER)
-        span = timedelta(milliseconds=random.uniform(2, 12))
-        gate_id = await add_gate(database, owner_id, run_id, STARTER, expires_in=span)
-        won = []
+        gate_id = await add_gate(database, owner_id, run_id, STARTER, expires_in=timedelta(seconds=seconds))
+        won: list[str] = []
 
         async def decide(run_id: uuid.UUID = run_id, gate_id: uuid.UUID = gate_id, won: list[str] = won) -> None:
-            await asyncio.sleep(random.uniform(0, 0.01))
             try:
                 await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="approve")
                 won.append("approved")
             except StateConflict as conflict:
-                assert conflict.metadata["status"] == "expired"
+                refusals.add(conflict.metadata["status"])
 
         async def expire(won: list[str] = won) -> None:
             while not won:
@@ -151,11 +151,15 @@ async def test_decider_against_expiry_has_exactly_one_winner(
 
         await asyncio.gather(decide(), expire())
         assert len(won) == 1
-        gate = await gates.get(owner_id, gate_id)
-        assert gate.status == won[0]
+        assert (await gates.get(owner_id, gate_id)).status == won[0]
         assert await version_of(database, run_id) == 2
         wins[won[0]] += 1
-    assert min(wins.values()) > 0, f"the race never went both ways: {wins}"
+        # The deadline is kept where the race is closest, however fast the machine is.
+        seconds *= random.uniform(0.6, 0.9) if won[0] == "approved" else random.uniform(1.1, 1.6)
+        if min(wins.values()) >= 15:
+            break
+    assert min(wins.values()) >= 15, f"the race hardly ever went both ways: {wins}"
+    assert refusals == {"expired"}
 
 
 async def test_approving_after_the_withdrawal_is_refused_and_raises_nothing(

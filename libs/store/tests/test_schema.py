@@ -16,8 +16,8 @@ async def test_metadata_and_database_agree(database: Database) -> None:
             connection,
             "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull"
             " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
-            " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
-            " AND a.attnum > 0 AND NOT a.attisdropped AND c.relname <> 'alembic_version'",
+            " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')"
+            " AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped AND c.relname <> 'alembic_version'",
         )
     here = {
         (name, column.name, column.type.compile(_dialect).lower(), bool(column.nullable))

@@ -56,6 +56,15 @@ async def test_x_http_status_means_nothing_over_grpc(gateway, scheduler):
     assert reason_of(caught.value) == "TEST"
 
 
+async def test_no_caller_passes_for_one_of_rest_or_steers_envoy(gateway, scheduler):
+    spoofed = (("x-envoy-original-path", "/api/v1/workflows/r"), ("x-envoy-upstream-rq-timeout-ms", "1"))
+    async with gateway.channel() as channel:
+        stub = workflow_service_pb2_grpc.WorkflowServiceStub(channel)
+        await stub.GetWorkflow(workflow_service_pb2.GetWorkflowRequest(id="r"), metadata=spoofed)
+    assert "x-envoy-original-path" not in scheduler.calls[0].metadata
+    assert "x-envoy-upstream-rq-timeout-ms" not in scheduler.calls[0].metadata
+
+
 async def test_streams_arrive_message_by_message(gateway, scheduler):
     go_on = asyncio.Event()
 

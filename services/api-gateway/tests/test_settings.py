@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -23,8 +24,11 @@ from wfe_gateway.render import bootstrap, render
 
 
 @pytest.fixture
-def settings(monkeypatch, tmp_path):
+def settings(monkeypatch):
     """Settings of an environment with these variables and no others."""
+
+    for name in [name for name in os.environ if name.startswith("WFE_GATEWAY_")]:
+        monkeypatch.delenv(name)
 
     def make(**variables):
         for name, value in variables.items():

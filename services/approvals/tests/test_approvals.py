@@ -72,7 +72,7 @@ async def test_who_may_not_decide_is_told_why(world: Any) -> None:
         ("starter", "NOT_AN_APPROVER"),
         ("bob", "NOT_AN_APPROVER"),
         ("bot", "NOT_AN_APPROVER"),
-        ("vic", "PERMISSION_DENIED"),
+        ("vic", "ROLE_REQUIRED"),
     ):
         who = await world.as_(name)
         fault = await refused(world.approvals.ApproveWorkflow(approve(run_id, gate_id), metadata=who))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 import wfe_sdk
 from wfe_executor.app import Executor
 
@@ -14,6 +15,11 @@ HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
 from executor_fakes import HANDLERS, FakeScheduler, Nats, async_handlers, settings  # noqa: E402
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Any]:
+    """The loop of production."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session", autouse=True)

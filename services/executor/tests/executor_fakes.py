@@ -15,7 +15,7 @@ from uuid import uuid4
 import msgspec
 import wfe_sdk
 from wfe_bus import messages, subjects
-from wfe_bus.connection import connect
+from wfe_bus.connection import connect, settle
 from wfe_bus.messages import (
     Chunk,
     Claim,
@@ -130,7 +130,7 @@ class FakeScheduler:
         await self.client.subscribe(subjects.UNSEAL, group, cb=self._on(Unseal, self._unseal))
         if direct:
             await self.client.subscribe(subjects.report_to(self.name), cb=self._on(Report, self._report))
-        await self.client.flush()
+        await settle(self.client)
 
     def _on(self, kind: type[Any], answer: Any) -> Any:
         decode = messages.decoder(kind).decode

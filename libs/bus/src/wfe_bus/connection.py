@@ -58,3 +58,16 @@ async def connect(
         **options,
     )
     return client
+
+
+async def settle(client: Client) -> None:
+    """Wait until the server knows every subscription made so far.
+
+    One flush is not enough: nats-py writes its PING past the commands that still wait for the flusher, so the first
+    answer may come before the server has read the subscriptions. While it is awaited the flusher has run.
+
+    Raises:
+        nats.errors.Error: The connection was lost.
+    """
+    await client.flush()
+    await client.flush()

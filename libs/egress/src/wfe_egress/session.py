@@ -203,9 +203,7 @@ class GuardedSession:
         max_bytes: int,
         follow: bool,
     ) -> tuple[Answer, str | None]:
-        async with self._session.request(
-            method, url, headers=headers, data=body, allow_redirects=False
-        ) as response:
+        async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as response:
             location = response.headers.get("location") if response.status in _REDIRECTS else None
             follow = follow and location is not None
             read = b"" if follow else await _read(response, max_bytes)
@@ -230,9 +228,7 @@ class GuardedSession:
         return made
 
 
-def guarded_session(
-    guard: Guard, *, resolver: AbstractResolver | None = None, limit: int = 200
-) -> GuardedSession:
+def guarded_session(guard: Guard, *, resolver: AbstractResolver | None = None, limit: int = 200) -> GuardedSession:
     """A session whose every call passes the guard. Needs a running loop.
 
     Args:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -176,19 +176,20 @@ class _Reader:
         hidden = dict(zip(breaks, spare, strict=False))
         self._restored = {ord(spare): c for c, spare in hidden.items()}
         text = text.translate({ord(c): spare for c, spare in hidden.items()})
-        self._events: Iterator[Any] = yaml.parse(text, Loader=_PARSER)
+        # Not yaml.parse: the same events, without a generator and a look ahead for each of them.
+        self._event: Callable[[], Any] = _PARSER(text).get_event
 
     def document(self) -> Any:
         """The one document of the text."""
         value: Any = None
         documents = 0
-        for event in self._events:
+        while (event := self._event()) is not None:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
                     self._fault((), event, "The text holds more than one document.", "Keep one; remove the `---`.")
                     raise _Stop
-                value = self._value((), next(self._events), 0)
+                value = self._value((), self._event(), 0)
         if not documents:
             self.faults.append(Fault("", 1, 1, "The template is empty.", "Give it a name and steps."))
         return value
@@ -215,14 +216,14 @@ class _Reader:
         self.positions.values[where] = _place(event)
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
-            while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            while not isinstance(event := self._event(), yaml.SequenceEndEvent):
                 items.append(self._value((*where, len(items)), event, level + 1))
             return items
         return self._object(where, level)
 
     def _object(self, where: Where, level: int) -> dict[str, Any]:
         entries: dict[str, Any] = {}
-        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+        while not isinstance(event := self._event(), yaml.MappingEndEvent):
             key = self._key(where, event)
             inner = (*where, key)
             if key in entries:
@@ -233,11 +234,11 @@ class _Reader:
                     f"The key {key[:60]} is there twice.",
                     f"Remove one; the other is on line {first}.",
                 )
-                self._value((*where, f"{key} (again)"), next(self._events), level + 1)
+                self._value((*where, f"{key} (again)"), self._event(), level + 1)
                 continue
             entries[key] = None  # before its value is read, so that the order is the text's
             self.positions.keys[inner] = _place(event)
-            entries[key] = self._value(inner, next(self._events), level + 1)
+            entries[key] = self._value(inner, self._event(), level + 1)
         return entries
 
     def _key(self, where: Where, event: Any) -> str:

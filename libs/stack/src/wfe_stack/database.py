@@ -131,7 +131,10 @@ class RunStore:
             if self._server is not None and self._server.is_running():
                 continue
             self._say("postgres ended; starting it again")
+            ended, self._server = self._server, None
             try:
+                if ended is not None:
+                    await asyncio.to_thread(ended.stop)
                 await self._start_server()
             except (PartFault, StackFault) as fault:
                 failures += 1

@@ -20,9 +20,9 @@ UP_SECONDS = 30.0
 #: Seconds before the first new start; doubles with every end in a row.
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 10.0
-#: A part that ran this long has recovered: the next end counts as the first.
-RECOVERED_SECONDS = 60.0
-#: Ends in a row, without ever being up between, after which there is no further start.
+#: A part without a port counts as up again after so long.
+SETTLED_SECONDS = 2.0
+#: Ends in a row, without being up between, after which there is no further start.
 TRIES = 6
 
 
@@ -124,25 +124,33 @@ class Keeper:
     async def _keep(self) -> None:
         failures = 0
         while True:
-            began = time.monotonic()
             process = self._running()
             await process.wait()
-            failures = 1 if time.monotonic() - began > RECOVERED_SECONDS else failures + 1
+            failures += 1
             if failures > TRIES:
                 self._lost(PartFault(f"{self.part.name} {process.outcome()} (log: {self._log})"))
                 return
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (failures - 1))
             self._say(f"{self.part.name} {process.outcome()}; starting it again in {pause:g} s")
             await asyncio.sleep(pause)
-            try:
-                self.start()
-                await self.up()
-            except PartFault:
-                if self._running().returncode is None:
-                    await self._running().stop(self.part.stop_seconds)
-                continue
-            self._say(f"{self.part.name} is up again")
-            failures = min(failures, 2)
+            if await self._start_again():
+                failures = 0
+                self._say(f"{self.part.name} is up again")
+
+    async def _start_again(self) -> bool:
+        """Whether the part came up; if not, its process has ended."""
+        try:
+            self.start()
+            await self.up()
+        except PartFault:
+            await self._running().stop(self.part.stop_seconds)
+            return False
+        if self.part.port is None:
+            # Nothing tells that it works but that it stays.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._running().wait(), SETTLED_SECONDS)
+                return False
+        return True
 
 
 async def _accepts(host: str, port: int) -> bool:

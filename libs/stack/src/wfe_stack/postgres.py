@@ -93,13 +93,14 @@ class PostgresServer:
         binaries = find_binaries()
         with _start_lock(folder):
             account = account_for(folder)
-            prepare(folder, binaries, account)
+            settings = {**_SETTINGS, **(settings or {})}
+            prepare(folder, binaries, account, durable=settings["fsync"] != "off")
             sockets = socket_folder(folder, account)
             url = f"postgresql://{USER}@/postgres?host={quote(str(sockets), safe='')}&port={PORT}"
             if _adopt(folder, url):
                 return cls(folder, url, owned=False)
             server = cls(folder, url, owned=True)
-            server._launch(binaries, account, {**_SETTINGS, **(settings or {})}, sockets)
+            server._launch(binaries, account, settings, sockets)
             try:
                 server._await_ready()
             except BaseException:
@@ -257,8 +258,7 @@ def _live_pid(folder: Path) -> int | None:
     except (OSError, ValueError) as fault:
         return pid if isinstance(fault, PermissionError) and path.exists() else None
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        if command and b"postgres" not in command:
+        if Path(f"/proc/{pid}/comm").read_text().strip() != "postgres":
             path.unlink(missing_ok=True)
             return None
     except OSError:

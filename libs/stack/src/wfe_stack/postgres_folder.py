@@ -69,8 +69,8 @@ def account_for(folder: Path) -> Account:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def prepare(folder: Path, binaries: Path, account: Account) -> None:
-    """Check the data folder, or make it.
+def prepare(folder: Path, binaries: Path, account: Account, *, durable: bool = True) -> None:
+    """Check the data folder, or make it; not `durable` does not wait until a new one is on the disk.
 
     Raises:
         PostgresFault: It cannot be read, written or made, or is something else than a database of VERSION.
@@ -85,7 +85,7 @@ def prepare(folder: Path, binaries: Path, account: Account) -> None:
             raise PostgresFault(
                 f"the folder {folder} holds something else than a database; name an empty or a new one"
             ) from None
-        _initialise(folder, binaries, account)
+        _initialise(folder, binaries, account, durable)
         return
     except OSError as fault:
         raise PostgresFault(f"the folder {folder} cannot be read: {fault.strerror}") from fault
@@ -98,7 +98,7 @@ def prepare(folder: Path, binaries: Path, account: Account) -> None:
         raise PostgresFault(f"the folder {folder} is not writable; name another one or mend its permissions")
 
 
-def _initialise(folder: Path, binaries: Path, account: Account) -> None:
+def _initialise(folder: Path, binaries: Path, account: Account, durable: bool) -> None:
     """Make the database files beside the folder and move them in place: a start cut off leaves no half."""
     try:
         fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -123,6 +123,8 @@ def _initialise(folder: Path, binaries: Path, account: Account) -> None:
             "--builtin-locale=C.UTF-8",
             "--no-instructions",
         ]
+        if not durable:
+            arguments.append("--no-sync")
         made = subprocess.run(
             arguments,
             stdin=subprocess.DEVNULL,

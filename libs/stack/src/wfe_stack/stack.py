@@ -160,8 +160,12 @@ class Stack:
         """Ask a part to end and wait for it. It stays down until `restart`."""
         await (self._own_store().stop() if part == POSTGRES else self._keeper(part).stop())
 
-    async def restart(self, part: str) -> None:
-        """Start a part, ending it first if it runs, and wait until the engine is ready.
+    async def restart(self, part: str, *, ready: bool = True) -> None:
+        """Start a part, ending it first if it runs.
+
+        Args:
+            part: Its name.
+            ready: Whether to wait until the engine is ready; others may still be down on purpose.
 
         Raises:
             PartFault: It does not start.
@@ -175,7 +179,8 @@ class Stack:
             await keeper.up()
             if self.settings.restarts:
                 keeper.keep()
-        await self.ready()
+        if ready:
+            await self.ready()
 
     def signal(self, part: str, what: signal.Signals) -> None:
         """Send a part's process a signal; a part that ends of it is started again like any other."""

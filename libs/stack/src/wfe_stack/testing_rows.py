@@ -22,8 +22,8 @@ async def add_run(database: Database, owner_id: uuid.UUID, started_by: uuid.UUID
     run_id = run_key()
     async with database.connection() as connection:
         await connection.execute(
-            "INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, version, seq,"
-            " state, input, trigger_type, created_by, created_at, updated_at)"
+            "INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, version,"
+            " seq, state, input, trigger_type, created_by, created_at, updated_at)"
             " VALUES (%s, %s, %s, 'publish', 1, 'waiting_approval', 1, 1, '{}', '{}', 'api', %s,"
             " clock_timestamp(), clock_timestamp())",
             (run_id, owner_id, uuid.uuid4(), started_by),
@@ -49,10 +49,10 @@ async def add_gate(
     text = policy if isinstance(policy, str) else json.dumps(policy or {})
     async with database.connection() as connection:
         await connection.execute(
-            "INSERT INTO gates (id, run_id, no, owner_id, path, status, title, payload, policy, digest, started_by,"
-            " created_at, expires_at, on_expiry, held_at) VALUES (%s, %s, 1, %s, 'review', 'open', %s, %s, %s,"
-            " 'd1', %s, clock_timestamp(), clock_timestamp() + %s, %s,"
-            " CASE WHEN %s THEN clock_timestamp() END)",
+            "INSERT INTO gates (id, run_id, no, owner_id, path, status, title, payload, policy, digest,"
+            " started_by, created_at, expires_at, on_expiry, held_at)"
+            " VALUES (%s, %s, 1, %s, 'review', 'open', %s, %s, %s, 'd1',"
+            " %s, clock_timestamp(), clock_timestamp() + %s, %s, CASE WHEN %s THEN clock_timestamp() END)",
             (gate_id, run_id, owner_id, title, payload, text, started_by, expires_in, on_expiry, held),
         )
     return gate_id

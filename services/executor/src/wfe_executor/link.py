@@ -13,7 +13,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from wfe_bus import messages, subjects
-from wfe_bus.connection import MESSAGE_BYTES, connect
+from wfe_bus.connection import MESSAGE_BYTES, connect, settle
 
 from wfe_executor.config import Settings
 from wfe_executor.replies import Replies
@@ -92,7 +92,7 @@ class Link:
         await client.subscribe(subjects.leases_for(self.executor), cb=self._take_leases)
         await client.subscribe(subjects.stop_for(self.executor), cb=self._take_stop)
         # The server knows the subscriptions before anybody is told of this executor.
-        await client.flush()
+        await settle(client)
 
     async def close(self) -> None:
         """Close the connection."""

@@ -25,7 +25,7 @@ from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault, load
-from wfe_store.identity import Identity
+from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
@@ -154,7 +154,7 @@ async def main(stack: Stack) -> None:
     readiness = Readiness()
     readiness.add("store", database.ping, timeout=2.0)
     readiness.add("bus", bus.flush, timeout=2.0)
-    identity = Identity(database)
+    keys = Keys(database)
     server = build_server(
         settings,
         [
@@ -174,7 +174,7 @@ async def main(stack: Stack) -> None:
                 "wfe.api.v1.SystemService",
             ),
         ],
-        Authenticator(identity, load_issuers(settings.oidc_file), owners=identity),
+        Authenticator(keys, load_issuers(settings.oidc_file), owners=keys),
         POLICY,
         readiness=readiness,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from wfe_engine.plan import Cel
 from wfe_engine.values import Deferred, ExpressionFault
-from wfe_language import CelEvaluator, ExpressionError, ExpressionPool
+from wfe_language import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
 
 #: Answers kept for decisions that are made again.
 ANSWERS = 1000
@@ -33,7 +33,7 @@ class Evaluator:
             ExpressionFault: It cannot be evaluated.
             Deferred: It must be evaluated outside first.
         """
-        if self._cel.is_cheap(expression, bindings):
+        if is_cheap(expression, bindings):
             try:
                 return self._cel.evaluate(expression, bindings)
             except ExpressionError as fault:

@@ -19,6 +19,10 @@ from wfe_language.expressions.worker import Answer, Request, frame
 #: Bytes of bindings handed to a worker.
 MOST_BINDINGS = 8 * 1024 * 1024
 _START_SECONDS = 30.0
+#: Seconds an evaluation waits for a free worker.
+_QUEUE_SECONDS = 30.0
+#: Seconds between attempts to start a worker in place of another.
+_AGAIN_SECONDS = 1.0
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Answer).decode
@@ -104,7 +108,8 @@ class ExpressionPool:
     async def _once(self, expression: plan.Cel, body: bytes) -> Any:
         if self._closed:
             raise Unavailable("The expression workers are stopped.", reason="EXPRESSIONS_STOPPED")
-        worker = await self._idle.get()
+        async with asyncio.timeout(_QUEUE_SECONDS):
+            worker = await self._idle.get()
         whole = False
         try:
             async with asyncio.timeout(self._wall_seconds):
@@ -159,14 +164,19 @@ class ExpressionPool:
     async def _replace(self, worker: asyncio.subprocess.Process) -> None:
         await self._end(worker)
         if not self._closed:
-            task = asyncio.create_task(self._add())
+            task = asyncio.create_task(self._add_again())
             self._starting.add(task)
-            task.add_done_callback(self._started)
+            task.add_done_callback(self._starting.discard)
 
-    def _started(self, task: asyncio.Task[None]) -> None:
-        self._starting.discard(task)
-        if not task.cancelled():
-            task.exception()  # a worker that did not start is missed by whoever waits, not here
+    async def _add_again(self) -> None:
+        """Starts a worker, however often it takes: a pool that shrank for good would stop runs for good."""
+        while not self._closed:
+            try:
+                await self._add()
+            except (OSError, TimeoutError, asyncio.IncompleteReadError):
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                return
 
     async def _end(self, worker: asyncio.subprocess.Process) -> None:
         self._all.discard(worker)

@@ -12,12 +12,11 @@ from typing import Any
 
 import structlog
 from wfe.api.v1 import template_pb2, template_service_pb2, template_service_pb2_grpc
-from wfe_engine.errors import InvalidInput, Unavailable, Violation
+from wfe_engine.errors import InvalidInput, Violation
 from wfe_language import Fault, TemplateFaults, load, validate
 from wfe_language.compiler.template import TEMPLATE_NAME
 from wfe_servicekit.calls import current_caller, http_status
 from wfe_servicekit.checks import Violations, plain_text
-from wfe_store.pool import Database
 from wfe_store.templates import Template, Templates
 
 from wfe_scheduler.api import mapping, requests
@@ -36,9 +35,9 @@ _NAME_LINE = re.compile(r"""^name:[ \t]*(["']?)([^\s"'#]+)\1[ \t]*(?:#.*)?$""", 
 class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # type: ignore[misc]
     """Checks requests, validates sources, asks the store, maps answers; scoped to the caller's owner."""
 
-    def __init__(self, engine: Engine, database: Database) -> None:
+    def __init__(self, engine: Engine, templates: Templates) -> None:
         self._engine = engine
-        self._templates = Templates(database)
+        self._templates = templates
         # One validation at a time: it is work for the processor, which the rest of the process needs too.
         self._validating = asyncio.Semaphore(1)
 
@@ -189,9 +188,8 @@ class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # typ
     async def _tell(self, changed: Template) -> None:
         try:
             await self._engine.template_changed(changed.id)
-        except Unavailable as error:
-            # What was asked is done and stored; the others find it when they next look.
-            _log.warning("template_change_untold", template_id=str(changed.id), error=error.message)
+        except Exception as error:  # noqa: BLE001 - what was asked is done and stored; the others find it later
+            _log.warning("template_change_untold", template_id=str(changed.id), error=str(error))
 
 
 @functools.lru_cache(maxsize=64)
