@@ -46,6 +46,8 @@ def test_handlers_are_checked_only_when_they_are_known():
     assert wfe_language.validate(source) == []
     (fault,) = wfe_language.validate(source, handlers=["echo"])
     assert fault.reason == "No executor has a handler nobody_has_it."
+    assert fault.mend == "Known: echo."
+    assert len(wfe_language.validate(source, handlers=[])) == 2
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,8 @@ def test_sensitive_values_may_stand_in_the_params_of_work(text):
     assert wfe_language.validate(step(text)) == []
     node = wfe_language.compile(step(text)).root.nodes[1]
     assert node.sealed
-    assert not wfe_language.compile(step(text)).root.nodes[0].sealed
+    after = wfe_language.compile(step(text) + "  - {id: c, call: {handler: echo}}\n").root.nodes
+    assert [node.sealed for node in after] == [False, True, False]
 
 
 @pytest.mark.parametrize(

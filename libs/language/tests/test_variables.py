@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from wfe_engine.plan import Variable
 from wfe_language import check_input
+from wfe_language.schemas import make_validator
 
 SECRET = "hunter2-hunter2"
 
@@ -124,6 +125,19 @@ def test_hostile_patterns_and_many_errors_are_bounded():
     assert len(check_input([pattern], {"v": "a" * 50_000 + "b"})[1]) == 1
     many = Variable("v", {"items": {"type": "integer"}})
     assert len(check_input([many], {"v": ["x"] * 10_000})[1]) == 5
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1/x", "https://x.invalid/s", "file:///etc/passwd", "other.json"])
+def test_schemas_read_no_other_documents(uri):
+    with pytest.raises(ValueError, match=r"not followed|not present"):
+        make_validator({"$ref": uri})
+
+
+def test_references_are_refused_before_anything_is_opened(tmp_path):
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    with pytest.raises(ValueError, match="not followed"):
+        make_validator({"$ref": other.as_uri()})
 
 
 def test_values_that_are_no_json():

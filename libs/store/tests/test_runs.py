@@ -1,4 +1,4 @@
-"""Reading runs: one with all that belongs to it, filtered lists, events and snapshots."""
+"""Reading runs: one with all that belongs to it, filtered lists."""
 
 from __future__ import annotations
 
@@ -9,61 +9,13 @@ import uuid
 from typing import Any
 
 import pytest
-from psycopg import sql
 from wfe_engine.errors import NotFound
 from wfe_store.history import History
 from wfe_store.paging import TOTAL_CAP, compiled
 from wfe_store.pool import Database
 from wfe_store.runs import MOST_EVENTS, MOST_LISTED, MOST_PAYLOAD, Filters, Runs, _matching, _page
 
-NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
-SECOND = dt.timedelta(seconds=1)
-TEMPLATE = uuid.uuid4()
-STARTER = uuid.uuid4()
-
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "runs": {
-        "template_id": TEMPLATE, "template_name": "publish", "template_version": 1, "status": "running", "version": 1,
-        "seq": 0, "state": "{}", "input": "{}", "trigger_type": "api", "created_by": STARTER, "created_at": NOW,
-        "updated_at": NOW,
-    },
-    "steps": {"path": "fetch", "kind": "http", "status": "completed", "seq": 1, "created_at": NOW},
-    "dispatch": {
-        "path": "fetch", "kind": "http", "queue": "default", "request": "{}", "attempt": 1, "max_attempts": 3,
-        "fence": 1, "available_at": NOW, "created_at": NOW,
-    },
-    "executors": {"name": "one", "queues": ["default"], "lease_until": NOW, "heartbeat_at": NOW, "started_at": NOW},
-    "events": {"at": NOW, "type": "step.completed", "actor": "system", "data": "{}"},
-    "snapshots": {"kind": "demand", "state": "{}", "created_at": NOW},
-    "gates": {
-        "no": 1, "path": "review", "status": "open", "title": "Publish?", "policy": "{}", "digest": "d",
-        "started_by": STARTER, "created_at": NOW,
-    },
-}  # fmt: skip
-
-
-async def insert(database: Database, table: str, **given: Any) -> None:
-    values = DEFAULTS[table] | given
-    statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
-        sql.Identifier(table),
-        sql.SQL(", ").join(map(sql.Identifier, values)),
-        sql.SQL(", ").join(sql.Placeholder() * len(values)),
-    )
-    async with database.connection() as connection:
-        await connection.execute(statement, list(values.values()))
-
-
-def run_id_of(moment: dt.datetime = NOW) -> uuid.UUID:
-    stamp = int(moment.timestamp() * 1000) << 80
-    return uuid.UUID(int=stamp | 7 << 76 | 2 << 62 | uuid.uuid4().int & (1 << 62) - 1)
-
-
-async def add_run(database: Database, owner_id: uuid.UUID, **given: Any) -> uuid.UUID:
-    run_id = given.pop("id", None) or run_id_of(given.get("created_at", NOW))
-    if "labels" in given:
-        given["labels"] = json.dumps(given["labels"])
-    await insert(database, "runs", id=run_id, owner_id=owner_id, **given)
-    return run_id
+from .rows import NOW, SECOND, add_run, insert, run_id_of
 
 
 @pytest.fixture
@@ -359,50 +311,3 @@ async def test_lists_go_through_the_owners_index(
     scans = [line for line in plan.splitlines() if " on runs_" in line and "0.00..0.00" not in line]
     assert scans
     assert not [line for line in scans if "Index" not in line or "owner" not in line], plan
-
-
-# ---- history
-
-
-async def test_events_follow_a_seq(
-    database: Database, history: History, owner_id: uuid.UUID, other_owner_id: uuid.UUID
-) -> None:
-    run_id, other = await add_run(database, owner_id, seq=5, status="paused"), await add_run(database, owner_id)
-    for seq in range(5, 0, -1):
-        await insert(database, "events", run_id=run_id, seq=seq, reason=f"r{seq}", data=f'{{"n":{seq}}}')
-    await insert(database, "events", run_id=other, seq=9)
-
-    async def seqs(after: int, limit: int) -> list[int]:
-        found = await history.events(owner_id, run_id, after=after, limit=limit)
-        assert (found.total, found.status) == (5, "paused")
-        return [event.seq for event in found.events]
-
-    assert await seqs(0, 50) == [1, 2, 3, 4, 5]
-    assert await seqs(2, 2) == [3, 4]
-    assert await seqs(5, 2) == []
-    assert await seqs(2**31 - 1, 2) == []
-    (event,) = (await history.events(owner_id, run_id, after=3, limit=1)).events
-    assert (event.seq, event.at, event.type, event.actor, event.reason, event.data) == (
-        4, NOW, "step.completed", "system", "r4", '{"n":4}',
-    )  # fmt: skip
-
-
-async def test_snapshots_say_which_steps_were_done(database: Database, history: History, owner_id: uuid.UUID) -> None:
-    run_id = await add_run(database, owner_id, seq=9)
-    for no, path, status, seq in [
-        (1, "a", "completed", 2), (2, "b", "skipped", 3), (3, "c", "failed", 4), (4, "d", "completed", 6),
-        (5, "e", "rolled_back", 3),
-    ]:  # fmt: skip
-        await insert(database, "steps", run_id=run_id, no=no, path=path, status=status, seq=seq)
-    early, late = uuid.uuid4(), uuid.uuid4()
-    await insert(database, "snapshots", run_id=run_id, id=late, seq=6, kind="gate", created_at=NOW + SECOND)
-    await insert(database, "snapshots", run_id=run_id, id=early, seq=5, name="before")
-    found = await history.snapshots(owner_id, run_id)
-    assert [(s.id, s.seq, s.kind, s.name, list(s.steps_done)) for s in found] == [
-        (early, 5, "demand", "before", ["a", "b"]),
-        (late, 6, "gate", "", ["a", "b", "d"]),
-    ]
-    assert await history.snapshot(owner_id, run_id, late) == found[1]
-    with pytest.raises(NotFound, match="has no snapshot"):
-        await history.snapshot(owner_id, run_id, uuid.uuid4())
-    assert await history.snapshots(owner_id, await add_run(database, owner_id)) == []

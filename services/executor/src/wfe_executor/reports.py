@@ -136,7 +136,7 @@ class Reporter:
                 # The scheduler that leased them may be gone: any other will do. Nobody knows whether the room
                 # arrived, so it is not offered twice; the next claim says it anew.
                 first = subject != subjects.REPORT
-                pass
+                subject, room = subjects.REPORT, 0
                 if not (first and isinstance(error, nats.errors.NoRespondersError)):
                     _log.debug("reporting again", outcomes=len(batch), error=repr(error))
                     await asyncio.sleep(backoff(tries))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from google.protobuf.json_format import MessageToDict
 from psycopg import sql
 from wfe.api.v1 import (
     system_service_pb2_grpc,
@@ -23,7 +24,7 @@ from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
 from wfe_servicekit.calls import Caller
-from wfe_servicekit.testing import Served, served
+from wfe_servicekit.testing import Refusal, Served, served
 from wfe_stack.testing import database_template, database_url, postgres_server
 from wfe_store.identity import Identity
 from wfe_store.pool import Database
@@ -54,6 +55,20 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "started_by": STARTER, "created_at": NOW,
     },
 }  # fmt: skip
+
+
+#: Metadata Envoy adds to what came over REST; only then an answer says which HTTP status it has.
+REST = [("x-envoy-original-path", "/api/v1/any")]
+
+
+def plain(message: Any) -> dict[str, Any]:
+    """A message as REST clients see it, but for fields that are empty."""
+    return MessageToDict(message, preserving_proto_field_name=True)
+
+
+def fields(refusal: Refusal) -> set[str]:
+    """Fields a refusal finds fault with."""
+    return {violation.field for violation in refusal.details["BadRequest"].field_violations}
 
 
 class Nudges:
