@@ -30,8 +30,22 @@ def needed() -> list[str]:
 
 def main() -> int:
     """Write requirements.lock; the exit status is uv's."""
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11",
-               "--no-emit-index-url", "--no-header", "--no-annotate", "--output-file", "requirements.lock", "-"]
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--python-version",
+        "3.11",
+        "--no-emit-index-url",
+        "--no-header",
+        "--no-annotate",
+        "--output-file",
+        "requirements.lock",
+        "-",
+    ]
     return subprocess.run(command, cwd=ROOT, input="\n".join(needed()), text=True, check=False).returncode
 
 

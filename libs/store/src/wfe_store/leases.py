@@ -142,7 +142,8 @@ async def heartbeat(
         if progress:
             await connection.execute(
                 "UPDATE dispatch q SET progress = d.progress"
-                " FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS d (run_id, no, fence, progress) WHERE q.run_id = d.run_id AND q.no = d.no AND q.fence = d.fence",
+                " FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[]) AS d (run_id, no, fence, progress)"
+                " WHERE q.run_id = d.run_id AND q.no = d.no AND q.fence = d.fence",
                 [list(column) for column in zip(*progress, strict=True)],
             )
         cursor = await connection.execute(_HELD, (ARRIVAL_SECONDS, executor))
