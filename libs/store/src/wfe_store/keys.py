@@ -257,8 +257,10 @@ class Keys:
             revoked_at=revoked_at,
         )
 
-    async def find_subject(self, subject: str, owner: str) -> FoundPrincipal | None:
-        """The owner's principal with the subject `issuer|sub`; None when there is none."""
+    async def find_subject(self, subject: str, owner: str | None) -> FoundPrincipal | None:
+        """The owner's principal with the subject `issuer|sub`; None when there is none, or no owner."""
+        if owner is None:
+            return None
         async with self._database.connection() as connection:
             return await _find_subject(connection, subject, owner)
 

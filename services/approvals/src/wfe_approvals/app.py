@@ -19,7 +19,6 @@ from wfe_store.pool import Database
 from wfe_approvals.approval_servicer import ApprovalServicer
 from wfe_approvals.bus import Bus
 from wfe_approvals.config import ApprovalsSettings
-from wfe_approvals.directory import StoreDirectory
 from wfe_approvals.identity_servicer import IdentityServicer
 from wfe_approvals.usecases.expire_gates import expire_gates
 from wfe_approvals.usecases.tell_untold import tell_untold
@@ -45,7 +44,6 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
     stack.loop(PeriodicLoop(partial(expire_gates, gates, bus), settings.expiry_seconds, "gates.expiry"))
     stack.loop(PeriodicLoop(partial(tell_untold, gates, bus), settings.untold_seconds, "gates.untold"))
 
-    directory = StoreDirectory(keys)
     readiness = Readiness()
     readiness.add("store", database.ping)
     readiness.add("bus", bus.ping)
@@ -63,7 +61,7 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
                 "wfe.api.v1.IdentityService",
             ),
         ],
-        Authenticator(directory, load_issuers(settings.oidc_file), owners=directory),
+        Authenticator(keys, load_issuers(settings.oidc_file), owners=keys),
         POLICY,
         readiness=readiness,
     )

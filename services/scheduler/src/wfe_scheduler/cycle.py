@@ -32,7 +32,7 @@ from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.ids import new_id
-from wfe_scheduler.work import Outcome, Stale, Work
+from wfe_scheduler.work import Outcome, Stale, Work, was_committed
 
 _log = structlog.get_logger("wfe.scheduler.cycle")
 
@@ -353,7 +353,7 @@ class Cycle:
                 if entry is None:
                     item.done(_missing(item.run))
                     return connection
-                if _was_committed(entry, before):
+                if was_committed(entry, before):
                     self._finish_found(item, entry)
                     return connection
                 if isinstance(item.command, cmd.Report | cmd.ClockRanOut):
@@ -366,6 +366,7 @@ class Cycle:
                     return connection
                 batch = Batch(self._clock.now())
                 batch.add(work.write())
+                assert connection is not None
                 stopped = await store.commit(connection, batch)
                 self._finish([work], stopped)
                 return connection
@@ -387,11 +388,6 @@ class Cycle:
     def _finish_found(self, item: Item, entry: Entry) -> None:
         self._cache.put(entry)
         item.done(None)
-
-
-def _was_committed(entry: Entry, before: Work) -> bool:
-    """Whether the decision whose commit's outcome is unknown is what the store has."""
-    return entry.version == before.entry.version + 1 and entry.state == before.state and bool(before.events)
 
 
 def _missing(run: UUID) -> NotFound:

@@ -65,3 +65,8 @@ class Outcome:
 def lease_fence(work: Work) -> int:
     """Fence of the steps leased in a work's commit; its entry has the new version already."""
     return fence_of(work.entry.version) + 1
+
+
+def was_committed(entry: Entry, before: Work) -> bool:
+    """Whether the decision whose commit's outcome is unknown is what the store has."""
+    return entry.version == before.entry.version + 1 and entry.state == before.state and bool(before.events)

@@ -28,7 +28,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from wfe_servicekit.auth.directory import Directory, KeyRecord, OwnerDirectory, PrincipalRecord
+from wfe_servicekit.auth.directory import Directory, FoundKey, FoundPrincipal, OwnerDirectory
 from wfe_servicekit.auth.issuers import Issuer
 from wfe_servicekit.auth.keys import PREFIX, parse_key, refusal
 from wfe_servicekit.auth.tokens import TokenVerifier
@@ -76,8 +76,8 @@ class Authenticator:
         self._now = now
         self._monotonic = monotonic
         self._verifier = TokenVerifier(issuers, now=now, monotonic=monotonic)
-        self._keys: _Lookups[KeyRecord] = _Lookups(ttl, monotonic)
-        self._subjects: _Lookups[PrincipalRecord] = _Lookups(ttl, monotonic)
+        self._keys: _Lookups[FoundKey] = _Lookups(ttl, monotonic)
+        self._subjects: _Lookups[FoundPrincipal] = _Lookups(ttl, monotonic)
         self._callers: dict[bytes, tuple[Caller, float]] = {}
 
     def recall(self, authorization: str | None) -> Caller | None:
@@ -163,8 +163,8 @@ class Authenticator:
 
     async def _principal(
         self, issuer: Issuer, subject: str, owner: str, claims: Mapping[str, Any]
-    ) -> tuple[PrincipalRecord | None, float]:
-        def look_up() -> Awaitable[PrincipalRecord | None]:
+    ) -> tuple[FoundPrincipal | None, float]:
+        def look_up() -> Awaitable[FoundPrincipal | None]:
             if issuer.allow_unknown_principals and self._owners is not None:
                 name = _claim(claims, issuer.name_claim) if issuer.name_claim else None
                 return self._owners.ensure_subject(subject, owner, str(name) if _is_name(name) else subject)

@@ -66,6 +66,38 @@ class PrincipalRecord:
     disabled: bool = False
 
 
+class FoundPrincipal(Protocol):
+    """What authentication reads of a principal; `PrincipalRecord` has it, and so has what the store finds."""
+
+    @property
+    def owner_id(self) -> UUID: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def principal_id(self) -> UUID: ...
+    @property
+    def principal(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
+    @property
+    def groups(self) -> frozenset[str]: ...
+    @property
+    def disabled(self) -> bool: ...
+
+
+class FoundKey(FoundPrincipal, Protocol):
+    """What authentication reads of a key; `KeyRecord` has it, and so has what the store finds."""
+
+    @property
+    def hash(self) -> bytes: ...
+    @property
+    def expires_at(self) -> datetime | None: ...
+    @property
+    def revoked_at(self) -> datetime | None: ...
+
+
 class Directory(Protocol):
     """Where keys and principals are looked up.
 
@@ -73,11 +105,11 @@ class Directory(Protocol):
     when a key was last used.
     """
 
-    async def find_key(self, key_id: str) -> KeyRecord | None:
+    async def find_key(self, key_id: str, /) -> FoundKey | None:
         """The key with that public part, whatever its state; None when there is none."""
         ...
 
-    async def find_subject(self, issuer_subject: str, owner_name: str | None) -> PrincipalRecord | None:
+    async def find_subject(self, issuer_subject: str, owner_name: str | None, /) -> FoundPrincipal | None:
         """The principal with the subject `issuer|sub`, of the owner with that name; None without one."""
         ...
 
@@ -85,7 +117,7 @@ class Directory(Protocol):
 class OwnerDirectory(Protocol):
     """What `allow_unknown_principals` needs besides: principals that nobody has added still have an owner."""
 
-    async def ensure_subject(self, issuer_subject: str, owner_name: str, name: str) -> PrincipalRecord | None:
+    async def ensure_subject(self, issuer_subject: str, owner_name: str, name: str, /) -> FoundPrincipal | None:
         """The principal with that subject, made without roles when it is not there; None without the owner.
 
         Safe to repeat, also at the same time.
