@@ -15,7 +15,7 @@ from wfe_store.gate_policy import Decider
 from wfe_store.gates import Decided, Gates
 from wfe_store.pool import Connection, Database, fetch_all, fetch_one
 
-STARTER = uuid.uuid4()
+STARTER = uuid.UUID(int=11)
 
 
 def decider(
@@ -31,26 +31,6 @@ def decider(
 
 
 ADA, BOB = decider("ada"), decider("bob")
-
-
-@pytest.fixture
-def gates(database: Database) -> Gates:
-    return Gates(database)
-
-
-@pytest.fixture
-async def run_id(database: Database, owner_id: uuid.UUID) -> uuid.UUID:
-    return await add_run(database, owner_id, STARTER)
-
-
-@pytest.fixture
-def open_gate(database: Database, owner_id: uuid.UUID, run_id: uuid.UUID) -> Callable[..., Awaitable[uuid.UUID]]:
-    async def add(**more: object) -> uuid.UUID:
-        return await add_gate(database, owner_id, run_id, STARTER, **more)
-
-    return add
-
-
 OpenGate = Callable[..., Awaitable[uuid.UUID]]
 
 

@@ -164,7 +164,6 @@ class Cycle:
             self._wake.clear()
         for work in works.values():
             work.entry.busy = True
-        # Items that came for a run of this batch but have to wait are woken by its commit; the others must not sleep.
         return list(works.values())
 
     # ---- deciding
@@ -347,14 +346,14 @@ class Cycle:
                 entry = loaded.get(item.run)
                 if item.entry is not None:
                     if entry is not None:  # its insert had been committed after all
-                        self._finish_found(item, entry)
+                        item.done(None)
                         return connection
                     entry = item.entry
                 if entry is None:
                     item.done(_missing(item.run))
                     return connection
                 if was_committed(entry, before):
-                    self._finish_found(item, entry)
+                    item.done(None)
                     return connection
                 if isinstance(item.command, cmd.Report | cmd.ClockRanOut):
                     present = await self._present_fence(item.run, item.command.no)
@@ -385,9 +384,6 @@ class Cycle:
         item.done(_told(fault, item))
         return connection
 
-    def _finish_found(self, item: Item, entry: Entry) -> None:
-        self._cache.put(entry)
-        item.done(None)
 
 
 def _missing(run: UUID) -> NotFound:
