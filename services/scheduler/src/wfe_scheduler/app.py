@@ -20,11 +20,10 @@ from wfe_language import ExpressionPool
 from wfe_servicekit.auth import Authenticator, load_issuers
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.lifecycle import Stack
-from wfe_servicekit.logs import configure
 from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
-from wfe_servicekit.settings import ConfigFault, load
+from wfe_servicekit.settings import ConfigFault
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
@@ -52,10 +51,13 @@ from wfe_scheduler.watch import Watchers
 _log = structlog.get_logger("wfe.scheduler")
 
 
-async def main(stack: Stack) -> None:
-    """Build and start a scheduler."""
-    settings = load(SchedulerSettings)
-    configure("scheduler", settings.log_level, settings.log_format)
+async def serve(stack: Stack, settings: SchedulerSettings) -> None:
+    """Build and start a scheduler; the stack closes it.
+
+    Raises:
+        ConfigFault: The port, the key file or the issuers' file cannot be used.
+        Unavailable: The store did not answer in time.
+    """
     scheduler = f"{socket.gethostname()}-{secrets.token_hex(4)}".replace(".", "-")
     sealer = _sealer(settings)
     url = settings.database_url.get_secret_value()

@@ -385,7 +385,6 @@ class Cycle:
         return connection
 
 
-
 def _missing(run: UUID) -> NotFound:
     return NotFound(f"there is no workflow {run}", workflow_id=run)
 
