@@ -6,6 +6,7 @@ The machine that is measured also runs the client, so every millisecond of the c
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 
 class HttpFault(Exception):
@@ -22,8 +23,8 @@ class _Connection(asyncio.Protocol):
         self._status = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
