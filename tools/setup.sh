@@ -12,15 +12,16 @@ command -v "$PYTHON" >/dev/null || { say "setup: no $PYTHON on PATH; install Pyt
 
 stamp=.venv/.installed
 want=$(cat requirements.lock libs/*/pyproject.toml services/*/pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
-[ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ] && exit 0
+[ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ] && [ -e .venv/bin/wfe ] && exit 0
 
 say "setup: installing into .venv (once)"
 [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
 grep -A20 '^uv==' requirements.lock | sed -n '1,/[^\\]$/p' > .venv/uv.lock.txt
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock.txt
 export VIRTUAL_ENV="$PWD/.venv"
-.venv/bin/uv pip sync --quiet --require-hashes requirements.lock
+# The certificates of the system, not only those uv brings: networks with an authority of their own are common.
+.venv/bin/uv pip sync --quiet --system-certs --require-hashes requirements.lock
 members=()
 for manifest in libs/*/pyproject.toml services/*/pyproject.toml; do members+=(-e "$(dirname "$manifest")"); done
-.venv/bin/uv pip install --quiet --no-deps --no-build-isolation "${members[@]}"
+.venv/bin/uv pip install --quiet --system-certs --no-deps --no-build-isolation "${members[@]}"
 printf '%s' "$want" > $stamp
