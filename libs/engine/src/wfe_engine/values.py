@@ -64,7 +64,7 @@ class Record(msgspec.Struct, kw_only=True):
 
     def seen(self) -> dict[str, Any]:
         """The step as expressions see it."""
-        return {"status": self.status, "output": self.value, "attempts": self.attempts}
+        return {"status": self.status, "output": self.value, "attempts": self.attempts, "error": None}
 
 
 class Values:

@@ -34,5 +34,6 @@ class StoreClock:
 
     def now(self) -> float:
         """The present moment."""
-        self._last = max(self._last, time.monotonic() + self._offset)
+        # To the microsecond, as the store keeps it: what is folded from stored events is what was decided.
+        self._last = max(self._last, round(time.monotonic() + self._offset, 6))
         return self._last

@@ -94,8 +94,6 @@ class Cycle:
         self._cycles = cycles
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # ---- taking in
-
     def submit(self, item: Item) -> None:
         """Take in a command; it is answered through `item.done` after its commit."""
         self._inbox.append(item)
@@ -156,8 +154,8 @@ class Cycle:
                 entry.pending.append(item)
                 continue
             if work is None:
-                work = Work(entry)
-            if self._decide(work, item, now):
+                work = Work(entry, now)
+            if self._decide(work, item):
                 works[item.run] = work
                 count += 1
         if not inbox:
@@ -168,14 +166,14 @@ class Cycle:
 
     # ---- deciding
 
-    def _decide(self, work: Work, item: Item, now: float) -> bool:
+    def _decide(self, work: Work, item: Item) -> bool:
         """Decide one item on top of what the work has; False when there is nothing to write for it."""
         entry = work.entry
         if item.owner is not None and item.owner != entry.owner:
             item.done(_missing(item.run))
             return False
         env = Env(
-            now=now,
+            now=work.now,
             chance=random.random(),
             new_id=new_id,
             values=entry.values,
@@ -197,10 +195,10 @@ class Cycle:
         if decision.empty:
             item.done(Stale() if isinstance(item.command, cmd.Report) else None)
             return False
-        self._keep(work, item, decision, now)
+        self._keep(work, item, decision)
         return True
 
-    def _keep(self, work: Work, item: Item, decision: Decision, now: float) -> None:
+    def _keep(self, work: Work, item: Item, decision: Decision) -> None:
         work.items.append(item)
         work.state = decision.state
         work.events.extend([(event, item.actor, item.reason) for event in decision.events])
@@ -210,15 +208,19 @@ class Cycle:
         if decision.state.paused_at is not None:
             return
         for dispatch in decision.effects.dispatches:
-            if dispatch.available_at <= now:
+            if dispatch.available_at <= work.now:
                 executor = self._assign(dispatch.queue, item.reporter)
                 if executor is not None:
                     work.leases[dispatch.no] = executor
                     work.leased.append(dispatch)
 
     async def _outside(self, deferred: Deferred, item: Item) -> None:
-        await self._evaluator.outside(deferred)
-        self.submit(item)
+        try:
+            await self._evaluator.outside(deferred)
+        except Exception as fault:  # noqa: BLE001 - whoever waits must be told; reports are repeated
+            item.done(fault if isinstance(fault, WfeError) else Unavailable("an expression could not be evaluated"))
+        else:
+            self.submit(item)
 
     # ---- loading
 
@@ -267,7 +269,7 @@ class Cycle:
     async def _commit(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
         # By id: the order in which all schedulers lock runs.
         works.sort(key=lambda work: work.entry.run)
-        batch = Batch(self._clock.now())
+        batch = Batch(works[0].now)
         for work in works:
             batch.add(work.write())
         try:
@@ -360,10 +362,10 @@ class Cycle:
                     if present != item.command.fence:
                         item.done(Stale())
                         return connection
-                work = Work(entry)
-                if not self._decide(work, item, self._clock.now()):
+                work = Work(entry, self._clock.now())
+                if not self._decide(work, item):
                     return connection
-                batch = Batch(self._clock.now())
+                batch = Batch(work.now)
                 batch.add(work.write())
                 assert connection is not None
                 stopped = await store.commit(connection, batch)

@@ -27,10 +27,9 @@ class Item:
         entry: The run itself, for a start: it is not in the store yet.
         reporter: Executor that reported, for giving it the next step.
         done: Called once, after the commit with None, or with why it was refused. Must not raise.
-        tries: Times it was decided and lost.
     """
 
-    __slots__ = ("actor", "command", "done", "entry", "owner", "reason", "reporter", "run", "tries")
+    __slots__ = ("actor", "command", "done", "entry", "owner", "reason", "reporter", "run")
 
     def __init__(
         self,
@@ -52,7 +51,6 @@ class Item:
         self.owner = owner
         self.entry = entry
         self.reporter = reporter
-        self.tries = 0
 
 
 class Entry:

@@ -13,7 +13,7 @@ from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_bus.connection import MESSAGE_BYTES
 from wfe_engine import commands as cmd
-from wfe_engine.errors import Unavailable
+from wfe_engine.errors import ResourceExhausted, Unavailable
 from wfe_engine.state import Fault
 from wfe_store import leases as stored
 from wfe_store.load import load_request, load_sealed
@@ -143,7 +143,7 @@ class Executors:
         )
 
         def done(refusal: Exception | None) -> None:
-            if isinstance(refusal, Unavailable):
+            if isinstance(refusal, Unavailable | ResourceExhausted):
                 reply.failed = True
             elif refusal is not None:
                 if not isinstance(refusal, Stale):

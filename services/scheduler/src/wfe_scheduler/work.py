@@ -17,10 +17,11 @@ class Stale(Exception):
 class Work:
     """What one cycle does with one run."""
 
-    __slots__ = ("effects", "entry", "events", "items", "leased", "leases", "state")
+    __slots__ = ("effects", "entry", "events", "items", "leased", "leases", "now", "state")
 
-    def __init__(self, entry: Entry) -> None:
+    def __init__(self, entry: Entry, now: float) -> None:
         self.entry = entry
+        self.now = now  # moment of its decisions, and so of its events
         self.state = entry.state
         self.items: list[Item] = []
         self.events: list[tuple[Event, str, str]] = []
