@@ -27,7 +27,7 @@ demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
 test: setup ## Run every test (ARGS="-k name" for some)
-	@exec $(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+	@exec $(BIN)/pytest $(ARGS)
 
 check: setup ## Format, lint, types, import rules, protos, file sizes
 	$(BIN)/ruff format --check .

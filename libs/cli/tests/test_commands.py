@@ -8,18 +8,11 @@ import pytest
 
 
 def test_a_server_that_is_away_is_one_line(wfe, unused_tcp_port, monkeypatch):
-    monkeypatch.setattr("wfe_stack.rest.REPEAT_SECONDS", 0)
-    monkeypatch.setattr("wfe_cli.commands.Rest", _impatient)
+    monkeypatch.setattr("wfe_cli.commands.REPEAT_SECONDS", 0)
     result = wfe("--url", f"http://127.0.0.1:{unused_tcp_port}", "runs", "list")
     assert result.exit_code == 1
     assert result.stderr.startswith(f"wfe: http://127.0.0.1:{unused_tcp_port} does not answer: ")
     assert result.stderr.count("\n") == 1
-
-
-def _impatient(url, key):
-    from wfe_stack.rest import Rest
-
-    return Rest(url, key, repeat_seconds=0)
 
 
 def test_the_key_is_the_persons_or_the_named_one(server, wfe, monkeypatch):

@@ -108,6 +108,13 @@ async def test_of_a_json_log_line_the_event_is_said(keepers, port):
         await keeper.up()
 
 
+async def test_a_log_line_that_says_all_is_well_is_not_said(keepers, port):
+    keeper = keepers("sh", "-c", """echo '{"level":"info","event":"serving"}'; kill -9 $$""", port=port)
+    keeper.start()
+    with pytest.raises(PartFault, match=r"^part was ended by SIGKILL \("):
+        await keeper.up()
+
+
 async def test_what_an_earlier_process_said_is_not_repeated(keepers, port):
     (keepers.folder.logs / "part.log").write_text("an old complaint\n")
     keeper = keepers("sh", "-c", "exit 1", port=port)

@@ -24,6 +24,9 @@ from wfe_cli.faults import Failed, UsageFault, refusal
 
 P = ParamSpec("P")
 
+#: Seconds calls that are safe to repeat are repeated: long enough for a restart, short enough for somebody waiting.
+REPEAT_SECONDS = 5.0
+
 #: Options many commands have.
 AsPerson = Annotated[
     str | None,
@@ -60,9 +63,9 @@ class Target:
         Raises:
             StackFault: There is no key of that person.
         """
-        if person is None and self.key:
-            return Rest(self.address(), self.key)
-        return Rest(self.address(), key_of(self.home / "keys.json", person or default))
+        named = self.key if person is None else None
+        key = named or key_of(self.home / "keys.json", person or default)
+        return Rest(self.address(), key, repeat_seconds=REPEAT_SECONDS)
 
 
 _target: ContextVar[Target] = ContextVar("target")

@@ -16,8 +16,8 @@ from wfe_stack.guard import Guard
 
 #: A log longer than this is moved aside when its part starts.
 LOG_BYTES = 10_000_000
-#: Log lines that say nothing about why a process ended.
-_IDLE_WORDS = ("shutting down", "stopped", "bye")
+#: Levels of log lines that say nothing about why a process ended.
+_IDLE = frozenset({"debug", "info"})
 
 
 class Process:
@@ -117,7 +117,7 @@ class Process:
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
         for line in reversed(lines):
             text = _plain(line)
-            if text and not any(word in text.lower() for word in _IDLE_WORDS):
+            if text:
                 return text if len(text) <= 300 else text[:299] + "…"
         return ""
 
@@ -150,10 +150,12 @@ async def _exited(pid: int) -> None:
 
 
 def _plain(line: str) -> str:
-    """A log line for people: of a JSON line its event and error."""
+    """A log line for people: of a JSON line its event and error; empty when all was well."""
     if line.startswith("{"):
         with suppress(ValueError):
             entry = json.loads(line)
+            if entry.get("level") in _IDLE:
+                return ""
             words = [str(entry[name]) for name in ("event", "error", "fault", "reason") if entry.get(name)]
             exception = str(entry.get("exception") or "").strip().splitlines()
             return ": ".join([*words, *exception[-1:]]) or line

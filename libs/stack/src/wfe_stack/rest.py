@@ -143,10 +143,13 @@ class Rest:
         """The events of a run as they happen, until it has ended. A lost stream is taken up again."""
         seq = after
         failing_since: float | None = None
+        patience = self._repeat_seconds
         while True:
             try:
                 async for event in self._events(run_id, seq):
                     failing_since = None
+                    # There was a stream, so there is a server, and it will come back.
+                    patience = max(patience, REPEAT_SECONDS)
                     seq = event["seq"]
                     yield event
                 run = await self.get(f"/api/v1/workflows/{run_id}")
@@ -156,7 +159,7 @@ class Rest:
                 if isinstance(fault, Refused) and fault.status not in _PASSING:
                     raise
                 failing_since = failing_since or time.monotonic()
-                if time.monotonic() - failing_since > self._repeat_seconds:
+                if time.monotonic() - failing_since > patience:
                     raise
                 await asyncio.sleep(_PAUSE_SECONDS)
 

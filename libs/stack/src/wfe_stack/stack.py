@@ -308,7 +308,8 @@ async def _all(steps: list[Coroutine[Any, Any, None]]) -> None:
         async with asyncio.TaskGroup() as group:
             for step in steps:
                 group.create_task(step)
-    except* StackFault as faults:
+    except BaseExceptionGroup as faults:
+        # Not except*: what is raised there may come out as a group again.
         first: BaseException = faults
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]

@@ -16,12 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
 import pytest
+from psycopg import sql
 from wfe_store.migrate import migrate
+from wfe_store.schema import METADATA
 
-from wfe_stack.postgres import PostgresServer, create_database, drop_database
+from wfe_stack.postgres import PostgresServer, create_database, drop_database, with_database
 
 #: Tests lose nothing when the machine does; without waiting for the disk they are several times faster.
 TEST_SETTINGS = {
@@ -30,6 +34,10 @@ TEST_SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "100",
 }
+
+
+#: Tables others refer to, in the order they can be emptied in.
+_REFERRED = ("group_members", "api_keys", "template_versions", "templates", "groups", "principals", "owners")
 
 
 @pytest.fixture(scope="session")
@@ -48,21 +56,73 @@ def postgres_server() -> Iterator[str]:
         shutil.rmtree(root, ignore_errors=True)
 
 
+@dataclass(slots=True)
+class DatabaseStock:
+    """Databases that tests have used and left as they were made; making one costs as much as many tests.
+
+    Attributes:
+        server_url: Where they are.
+        template: Name of the database they are copies of.
+        idle: Names of empty ones.
+    """
+
+    server_url: str
+    template: str
+    idle: list[str] = field(default_factory=list)
+    _relations: str = ""
+
+    def take(self) -> str:
+        """Name of an empty database."""
+        if self.idle:
+            return self.idle.pop()
+        name = f"wfe_test_{secrets.token_hex(6)}"
+        with psycopg.connect(create_database(self.server_url, name, template=self.template)) as connection:
+            self._relations = _relations(connection)
+        return name
+
+    def give_back(self, name: str) -> None:
+        """Empty a database for the next test; one whose tables a test has changed is dropped."""
+        with psycopg.connect(with_database(self.server_url, name)) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+            untouched = _relations(connection) == self._relations
+            if untouched:
+                for table in (*(METADATA.tables.keys() - set(_REFERRED)), *_REFERRED):
+                    connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        if untouched:
+            self.idle.append(name)
+        else:
+            drop_database(self.server_url, name)
+
+
+def _relations(connection: psycopg.Connection[tuple[object, ...]]) -> str:
+    """A fingerprint of the tables, their columns and their indexes."""
+    row = connection.execute(
+        "SELECT md5(string_agg(relname || ':' || relnatts, ',' ORDER BY relname)) FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace"
+    ).fetchone()
+    return str(row)
+
+
 @pytest.fixture(scope="session")
-def database_template(postgres_server: str) -> Iterator[str]:
-    """Name of a migrated database to copy; nobody may connect to it."""
+def database_template(postgres_server: str) -> Iterator[DatabaseStock]:
+    """The migrated database of this test process, and its copies; nobody may connect to it."""
     name = f"wfe_template_{secrets.token_hex(6)}"
     migrate(create_database(postgres_server, name))
-    yield name
-    drop_database(postgres_server, name)
+    stock = DatabaseStock(postgres_server, name)
+    yield stock
+    for left in (*stock.idle, name):
+        drop_database(postgres_server, left)
 
 
 @pytest.fixture
-def database_url(postgres_server: str, database_template: str) -> Iterator[str]:
-    """URL of a fresh, migrated and empty database of the test's own."""
-    name = f"wfe_test_{secrets.token_hex(6)}"
-    yield create_database(postgres_server, name, template=database_template)
-    drop_database(postgres_server, name)
+def database_url(database_template: DatabaseStock) -> Iterator[str]:
+    """URL of a migrated and empty database that no other test uses meanwhile."""
+    name = database_template.take()
+    yield with_database(database_template.server_url, name)
+    database_template.give_back(name)
 
 
 @pytest.fixture(scope="session")
