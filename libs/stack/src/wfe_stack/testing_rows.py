@@ -8,6 +8,7 @@ import time
 import uuid
 from typing import Any
 
+from wfe_store.gate_policy import Decider
 from wfe_store.pool import Database
 
 
@@ -56,3 +57,16 @@ async def add_gate(
             (gate_id, run_id, owner_id, title, payload, text, started_by, expires_in, on_expiry, held),
         )
     return gate_id
+
+
+def decider(
+    name: str = "ada", *, roles: set[str] | None = None, groups: set[str] | None = None, kind: str = "person"
+) -> Decider:
+    """Somebody with the role approver unless said otherwise; the same id for the same name."""
+    return Decider(
+        principal_id=uuid.uuid5(uuid.NAMESPACE_DNS, name),
+        name=name,
+        kind=kind,
+        roles=frozenset({"approver"} if roles is None else roles),
+        groups=frozenset(groups or ()),
+    )

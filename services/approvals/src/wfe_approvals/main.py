@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wfe_servicekit.lifecycle import run
+from wfe_servicekit.lifecycle import Stack, run
 from wfe_servicekit.logs import configure
 from wfe_servicekit.settings import load
 
@@ -14,4 +14,8 @@ def main() -> None:
     """Run until a signal; exit status 0 after one, 1 after a failure, 2 for faults in the settings."""
     settings = load(ApprovalsSettings)
     configure("approvals", settings.log_level, settings.log_format)
-    run(lambda stack: serve(stack, settings))
+
+    async def start(stack: Stack) -> None:
+        await serve(stack, settings)
+
+    run(start)
