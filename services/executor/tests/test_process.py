@@ -8,6 +8,7 @@ import signal
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,31 @@ from wfe_executor.health import Health
 from wfe_servicekit.settings import load
 
 
-async def spawn(bus: Nats, **settings: Any) -> asyncio.subprocess.Process:
-    facts: dict[str, Any] = {
-        "nats_url": bus.url, "nats_user": "executor", "nats_password": "secret", "handlers": HANDLERS,
-        "executor_name": "a host.example", "executor_processes": 1, "heartbeat_seconds": 0.2, "drain_seconds": 0.5,
-        "egress_allow": "127.0.0.0/8",
-    }  # fmt: skip
-    env = {name: value for name, value in os.environ.items() if not name.startswith("WFE_")}
-    env |= {f"WFE_{name.upper()}": str(value) for name, value in (facts | settings).items()}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wfe_executor.main", env=env,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+@pytest.fixture
+async def spawn(bus: Nats) -> AsyncIterator[Any]:
+    """Starts executor processes: await spawn(drain_seconds=3). None of them outlives the test."""
+    made: list[asyncio.subprocess.Process] = []
+
+    async def spawn_one(**settings: Any) -> asyncio.subprocess.Process:
+        facts: dict[str, Any] = {
+            "nats_url": bus.url, "nats_user": "executor", "nats_password": "secret", "handlers": HANDLERS,
+            "executor_name": "a host.example", "executor_processes": 1, "heartbeat_seconds": 0.2, "drain_seconds": 1,
+            "egress_allow": "127.0.0.0/8",
+        }  # fmt: skip
+        env = {name: value for name, value in os.environ.items() if not name.startswith("WFE_")}
+        env |= {f"WFE_{name.upper()}": str(value) for name, value in (facts | settings).items()}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "wfe_executor.main", env=env,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        made.append(process)
+        return process
+
+    yield spawn_one
+    for process in made:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
 
 
 async def started(scheduler: FakeScheduler) -> str:
@@ -39,9 +53,9 @@ async def started(scheduler: FakeScheduler) -> str:
 
 
 async def test_sigterm_finishes_what_it_can_and_gives_back_the_rest(
-    bus: Nats, scheduler: FakeScheduler, tmp_path: Path
+    spawn: Any, scheduler: FakeScheduler, tmp_path: Path
 ) -> None:
-    process = await spawn(bus)
+    process = await spawn()
     executor = await started(scheduler)
     assert executor.startswith("a-host-example-")
     file = tmp_path / "pid"
@@ -66,8 +80,8 @@ async def test_sigterm_finishes_what_it_can_and_gives_back_the_rest(
     assert all(report.room == 0 for report in scheduler.reports[-3:])
 
 
-async def test_a_second_signal_ends_it_at_once(bus: Nats, scheduler: FakeScheduler, tmp_path: Path) -> None:
-    process = await spawn(bus, drain_seconds=60)
+async def test_a_second_signal_ends_it_at_once(spawn: Any, scheduler: FakeScheduler, tmp_path: Path) -> None:
+    process = await spawn(drain_seconds=60)
     executor = await started(scheduler)
     file = tmp_path / "pid"
     await scheduler.hand(executor, lease("sync", {"do": "sleep", "seconds": 60, "file": str(file)}))
@@ -80,8 +94,8 @@ async def test_a_second_signal_ends_it_at_once(bus: Nats, scheduler: FakeSchedul
     await scheduler.until(lambda: not alive(int(file.read_text())))
 
 
-async def test_killed_executors_leave_no_workers(bus: Nats, scheduler: FakeScheduler, tmp_path: Path) -> None:
-    process = await spawn(bus)
+async def test_killed_executors_leave_no_workers(spawn: Any, scheduler: FakeScheduler, tmp_path: Path) -> None:
+    process = await spawn()
     executor = await started(scheduler)
     file = tmp_path / "pid"
     await scheduler.hand(executor, lease("sync", {"do": "sleep", "seconds": 60, "file": str(file)}))
@@ -91,11 +105,13 @@ async def test_killed_executors_leave_no_workers(bus: Nats, scheduler: FakeSched
     await process.communicate()
 
 
-async def test_it_waits_for_the_bus_and_still_ends_on_a_signal(tmp_path_factory: pytest.TempPathFactory) -> None:
+async def test_it_waits_for_the_bus_and_still_ends_on_a_signal(
+    spawn: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     server = Nats(tmp_path_factory.mktemp("late"))
     server.start()
     server.stop()  # the port is known, and nobody listens
-    process = await spawn(server)
+    process = await spawn(nats_url=server.url)
     assert process.stdout is not None
     while b"bus connection" not in await asyncio.wait_for(process.stdout.readline(), 20):
         continue
@@ -104,7 +120,7 @@ async def test_it_waits_for_the_bus_and_still_ends_on_a_signal(tmp_path_factory:
     assert process.returncode == 0
 
 
-async def test_health(bus: Nats, scheduler: FakeScheduler) -> None:
+async def test_health() -> None:
     answers = [True]
     health = Health(0, lambda: answers[0], "127.0.0.1")
     port = await health.start()

@@ -56,28 +56,33 @@ async def test_sealed_values_reach_the_handler_and_nobody_else(
 
     def step(**extra: Any) -> Any:
         value = {
-            "auth": sealed("Bearer ", {"var": "token"}), "number": sealed({"var": "number"}),
+            "auth": sealed("Bearer ", {"var": "token"}, " ", {"var": "plain"}), "number": sealed({"var": "number"}),
             "object": sealed({"var": "object"}),
         }  # fmt: skip
         request = msgspec.json.encode({"handler": name, "input": value | extra})
         made = lease(request=request, sealed=True)
-        scheduler.values[made.run] = {"token": CANARY, "number": 42, "object": {"k": "inner-secret"}}
+        scheduler.values[made.run] = {
+            "token": CANARY,
+            "plain": "plain-canary",
+            "number": 42,
+            "object": {"k": "inner-secret"},
+        }
         return made
 
     good, bad = step(seconds=0.25), step(**{"raise": True})
     await scheduler.hand(executor.id, good, bad)
     outcome = await scheduler.outcome(good)
     said = json.loads(outcome.output)
-    assert said["said"] == "Bearer [redacted]"
+    assert said["said"] == "Bearer [redacted] [redacted]"
     if name == "leak":
-        assert said["Bearer [redacted]"] == [42, "ok"]
+        assert said["Bearer [redacted] [redacted]"] == [42, "ok"]
         assert said["typed"] == {"k": "[redacted]"}
         assert any(beat.progress for beat in scheduler.beats)
     failure = (await scheduler.outcome(bad)).failure
     assert "[redacted]" in failure.message
     everything = repr(scheduler.reports) + repr(scheduler.beats) + "".join(capsys.readouterr())
     assert "handler failed" in everything
-    for secret in (CANARY, "töken", "inner-secret"):
+    for secret in (CANARY, "töken", "plain-canary", "inner-secret"):
         assert secret not in everything
 
 
