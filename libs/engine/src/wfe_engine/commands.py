@@ -19,6 +19,7 @@ class Start(Command, frozen=True, kw_only=True):
     Attributes:
         template, template_version, trigger, input, labels: See `events.RunCreated`.
         forked_from, snapshot, scopes, next_no: Of a fork.
+        inputs: Of a fork's steps with blocks; see `rewind.rows_of_containers`.
     """
 
     template: str
@@ -30,6 +31,7 @@ class Start(Command, frozen=True, kw_only=True):
     snapshot: str = ""
     scopes: dict[str, Scope] = {}
     next_no: int = 1
+    inputs: dict[str, bytes] = {}
 
 
 class Report(Command, frozen=True, kw_only=True):
@@ -71,7 +73,11 @@ class ClockRanOut(Command, frozen=True, kw_only=True):
 
 
 class TimerDue(Command, frozen=True, kw_only=True):
-    """The moment a wait was set for has come; `no` 0 is the run's own total clock."""
+    """The moment a wait was set for has come.
+
+    Attributes:
+        no: Step; 0 is the run's own total clock, -1 says that a decision left something to do.
+    """
 
     no: int
     due: float
@@ -130,12 +136,14 @@ class Rollback(Command, frozen=True, kw_only=True):
     Attributes:
         snapshot: UUID, as text.
         seq: Last event it holds.
-        scopes: Its frontier.
+        scopes: Its scopes.
+        inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
     """
 
     snapshot: str
     seq: int
     scopes: dict[str, Scope]
+    inputs: dict[str, bytes] = {}
 
 
 class Advance(Command, frozen=True, kw_only=True):

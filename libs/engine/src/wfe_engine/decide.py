@@ -16,24 +16,27 @@ from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine import retry
-from wfe_engine.advance import advance, cancel_live, complete_live, end_step, enter, fail_run
+from wfe_engine.advance import GO_ON_TIMER, advance, advance_all, complete_live, enter, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
-from wfe_engine.plan import Plan
+from wfe_engine.kinds.approval import gate_closed
+from wfe_engine.plan import CONTAINERS, Plan
+from wfe_engine.rewind import renumbered, roll_back, rows_of_containers
+from wfe_engine.scopes import ROOT, depth
 from wfe_engine.state import (
     CANCELLED,
     ENDED,
     FAILED,
-    PENDING,
     READY,
-    ROLLED_BACK,
+    STEP_RUNNING,
+    STOPPED,
     WAITING,
     Fault,
     RunState,
-    Scope,
     shown_status,
 )
 from wfe_engine.turn import Env, Turn, encode
+from wfe_engine.unwind import fail_block
 from wfe_engine.values import Record
 
 C = TypeVar("C", bound=cmd.Command)
@@ -48,12 +51,14 @@ class Decision(msgspec.Struct, frozen=True):
         events: That happened; their seqs follow the old state's. Empty when nothing changes.
         effects: Rows to write with them.
         added: Records of steps that finished, by `record_key`.
+        entered: Inputs of steps with blocks that were entered, by number: JSON bytes and value.
     """
 
     state: RunState
     events: list[ev.Event]
     effects: Effects
     added: dict[str, Record]
+    entered: dict[int, tuple[bytes, Any]]
 
     @property
     def empty(self) -> bool:
@@ -70,13 +75,14 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
     """
     turn = Turn(plan, state, env)
     _RULES[type(command)](turn, command)
+    settle(turn)
     if (
         env.snapshot_every
         and turn.state.seq - turn.state.snapshot_seq >= env.snapshot_every
         and turn.state.status not in ENDED
     ):
         turn.snapshot("periodic")
-    return Decision(turn.state, turn.events, turn.effects, turn.added)
+    return Decision(turn.state, turn.events, turn.effects, turn.added, turn.entered)
 
 
 def _rule(kind: type[C]) -> Callable[[Callable[[Turn, C], None]], Callable[[Turn, C], None]]:
@@ -101,6 +107,7 @@ def _refuse(turn: Turn, action: str, allowed: str) -> StateConflict:
 @_rule(cmd.Start)
 def _start(turn: Turn, command: cmd.Start) -> None:
     deadline = None if turn.plan.total is None else turn.now + turn.plan.total
+    scopes, next_no = renumbered(command.scopes, command.next_no)
     turn.emit(
         ev.RunCreated(
             template=command.template,
@@ -111,25 +118,20 @@ def _start(turn: Turn, command: cmd.Start) -> None:
             deadline=deadline,
             forked_from=command.forked_from,
             snapshot=command.snapshot,
-            scopes=command.scopes,
-            next_no=command.next_no,
+            scopes=scopes,
+            next_no=next_no,
         )
     )
     if deadline is not None:
         turn.effects.timers[0] = deadline
     turn.emit(ev.RunStarted())
-    _advance_all(turn)
-
-
-def _advance_all(turn: Turn) -> None:
-    for scope in sorted(turn.state.scopes, key=lambda key: -key.count(".")):
-        if scope in turn.state.scopes:
-            advance(turn, scope)
+    rows_of_containers(turn, command.inputs)
+    advance_all(turn)
 
 
 @_rule(cmd.Advance)
 def _advance(turn: Turn, command: cmd.Advance) -> None:
-    _advance_all(turn)
+    advance_all(turn)
 
 
 @_rule(cmd.Report)
@@ -138,7 +140,7 @@ def _report(turn: Turn, command: cmd.Report) -> None:
     if found is None or found[2].status != READY:
         return  # its dispatch row is gone; the commit would refuse the fence anyway
     scope, index, step = found
-    node = turn.block(scope).nodes[index]
+    node = turn.node(scope, index)
     attempt = step.attempts + 1
     where: dict[str, Any] = {"step": step.path, "no": step.no, "i": index, "scope": scope}
     by: dict[str, Any] = {"attempt": attempt, "executor": command.executor}
@@ -156,6 +158,8 @@ def _report(turn: Turn, command: cmd.Report) -> None:
         complete_live(turn, scope, index, output, attempt)
         return
     fault = command.fault if command.fault.step else replace(command.fault, step=step.path)
+    if fault.code == STOPPED:
+        fault = replace(fault, code="HANDLER_ERROR")
     if retry.is_retried(node.retry, attempt, fault.code, command.retryable):
         due = turn.frozen_now + retry.delay(node.retry, attempt, turn.env.chance, command.retry_after)
         turn.emit(ev.StepRetrying(**where, **by, fault=fault, due=due))
@@ -165,7 +169,12 @@ def _report(turn: Turn, command: cmd.Report) -> None:
         return
     turn.emit(ev.StepFailed(**where, **by, fault=fault))
     turn.effects.finished.append(fx.Finished(status="failed", seq=turn.state.seq, error=encode(fault), **row))
-    fail_run(turn, fault)
+    _failed(turn, scope, node.id, fault, attempt)
+
+
+def _failed(turn: Turn, scope: str, step_id: str, fault: Fault, attempts: int) -> None:
+    turn.record(scope, step_id, Record(status="failed", error=encode(fault), attempts=attempts))
+    fail_block(turn, scope, fault)
 
 
 @_rule(cmd.ClockRanOut)
@@ -187,11 +196,15 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
             stop="timeout",
         )
     )
-    fail_run(turn, fault)
+    _failed(turn, scope, turn.node(scope, index).id, fault, step.attempts)
 
 
 @_rule(cmd.TimerDue)
 def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
+    if command.no == GO_ON_TIMER:
+        turn.effects.timers[GO_ON_TIMER] = None
+        advance_all(turn)
+        return
     found = turn.state.find(command.no) if command.no else None
     due = turn.state.deadline if command.no == 0 else found[2].due if found and found[2].status == WAITING else None
     if turn.state.status in ENDED or turn.state.paused_at is not None or due is None:
@@ -201,7 +214,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         turn.effects.timers[command.no] = due
         return
     if found is None:
-        fail_run(turn, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
+        fail_block(turn, ROOT, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
         return
     scope, index, step = found
     turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
@@ -210,41 +223,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
     complete_live(turn, scope, index, b"null", 0)
 
 
-@_rule(cmd.GateClosed)
-def _gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
-    turn.effects.told.append(command.gate)
-    live = [found for found in turn.state.steps() if found[2].gate == command.gate]
-    if not live or turn.state.status in ENDED:
-        return
-    scope, index, step = live[0]
-    where: dict[str, Any] = {"step": step.path, "no": step.no, "i": index, "scope": scope}
-    gate: dict[str, Any] = {**where, "approval": command.gate}
-    if command.expired:
-        turn.emit(ev.ApprovalExpired(**gate, outcome=command.outcome))
-    elif command.outcome == "approve":
-        turn.emit(ev.ApprovalApproved(**gate, comment=command.comment))
-    else:
-        turn.emit(ev.ApprovalRejected(**gate, comment=command.comment))
-    if command.outcome == "approve":
-        turn.emit(ev.StepCompleted(**where))
-        output = encode({"decision": "approve", "comment": command.comment, "decided_by": command.decided_by or None})
-        turn.effects.changes.append(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output))
-        complete_live(turn, scope, index, output, 0)
-        return
-    code, message = "APPROVAL_REJECTED", "the approval was rejected"
-    if command.outcome == "fail":
-        code, message = "APPROVAL_EXPIRED", "nobody decided in time"
-    elif command.expired:
-        message = "the approval was rejected because nobody decided in time"
-    fault = Fault(
-        code=code,
-        message=message + (f": {command.comment}" if command.comment else ""),
-        step=step.path,
-        details={"approval": command.gate},
-    )
-    turn.emit(ev.StepFailed(**where, fault=fault))
-    turn.effects.changes.append(fx.StepChange(no=step.no, status="failed", seq=turn.state.seq, error=encode(fault)))
-    fail_run(turn, fault)
+_RULES[cmd.GateClosed] = gate_closed
 
 
 @_rule(cmd.Pause)
@@ -272,16 +251,16 @@ def _resume(turn: Turn, command: cmd.Resume) -> None:
             turn.effects.timers[step.no] = step.due
     if turn.state.deadline is not None:
         turn.effects.timers[0] = turn.state.deadline
-    _advance_all(turn)
+    advance_all(turn)
 
 
 @_rule(cmd.Cancel)
 def _cancel(turn: Turn, command: cmd.Cancel) -> None:
     if turn.state.status in ENDED:
         raise _refuse(turn, "terminated" if command.hard else "cancelled", "one that has not ended")
-    cancel_live(turn, "terminated" if command.hard else "cancelled")
-    turn.emit(ev.RunCancelled(terminated=command.hard))
-    turn.effects.timers[0] = None
+    turn.hard = command.hard
+    fault = Fault(code=STOPPED, message="the run was stopped", details={"terminated": True} if command.hard else {})
+    fail_block(turn, ROOT, fault, "terminated" if command.hard else "cancelled")
 
 
 @_rule(cmd.Retry)
@@ -292,13 +271,24 @@ def _retry(turn: Turn, command: cmd.Retry) -> None:
     turn.emit(ev.RunRetried(deadline=deadline))
     if deadline is not None:
         turn.effects.timers[0] = deadline
-    for scope, index, step in turn.state.steps():
-        if step.status not in (FAILED, CANCELLED) or turn.state.status in ENDED:
+    stopped = [found for found in turn.state.steps() if found[2].status in (FAILED, CANCELLED)]
+    stopped.sort(key=lambda found: depth(found[0]))
+    for scope, index, step in stopped:
+        if step.kind in CONTAINERS and step.next:
+            turn.emit(
+                ev.StepStarted(step=step.path, no=step.no, i=index, scope=scope, kind=step.kind, of=step.of)
+            )  # fmt: skip
+            turn.effects.changes.append(
+                fx.StepChange(no=step.no, status=STEP_RUNNING, seq=turn.state.seq, ended=False)
+            )  # fmt: skip
+    for scope, index, step in stopped:
+        gone = turn.state.status in ENDED or scope not in turn.state.scopes
+        if gone or (step.kind in CONTAINERS and step.next):
             continue
-        node = turn.block(scope).nodes[index]
+        node = turn.node(scope, index)
         if enter(turn, scope, node, again=step):
             advance(turn, scope, node.dependents)
-    _advance_all(turn)
+    advance_all(turn)
 
 
 @_rule(cmd.TakeSnapshot)
@@ -306,28 +296,4 @@ def _take_snapshot(turn: Turn, command: cmd.TakeSnapshot) -> None:
     turn.snapshot("demand", command.name, command.snapshot)
 
 
-@_rule(cmd.Rollback)
-def _rollback(turn: Turn, command: cmd.Rollback) -> None:
-    if turn.state.status == PENDING:
-        raise _refuse(turn, "rolled back", "started")
-    for scope, index, step in turn.state.steps():
-        end_step(turn, scope, index, step, ROLLED_BACK, "rolled_back")
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
-    turn.emit(
-        ev.RunRolledBack(
-            snapshot=command.snapshot,
-            to_seq=command.seq,
-            scopes=frontier(command.scopes),
-            reopened=turn.state.status in ENDED,
-            deadline=deadline,
-        )
-    )
-    if deadline is not None and turn.state.paused_at is None:
-        turn.effects.timers[0] = deadline
-    turn.effects.rolled_back = command.seq
-    _advance_all(turn)
-
-
-def frontier(scopes: dict[str, Scope]) -> dict[str, Scope]:
-    """The scopes of a snapshot with nothing entered: what was live then is entered anew."""
-    return {key: replace(scope, live={}) for key, scope in scopes.items()} or {"": Scope()}
+_RULES[cmd.Rollback] = roll_back

@@ -19,6 +19,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     seq: int
     visit: int
+    scope: str = ""
     iteration: str = ""
     input: bytes | None = None
     output: bytes | None = None
@@ -61,6 +62,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     clocks: Clocks
     available_at: float
+    scope: str = ""
     iteration: str = ""
 
 
@@ -113,6 +115,7 @@ class Redispatch(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     clocks: Clocks
     available_at: float
+    scope: str = ""
     iteration: str = ""
 
 
@@ -159,6 +162,7 @@ class Effects(msgspec.Struct, kw_only=True):
         hold: The run was paused: its dispatch rows and gates stand still.
         release: The run was resumed: they go on, this many seconds later; None otherwise.
         rolled_back: Step rows changed after this seq become rolled_back; None otherwise.
+        undone: Numbers of steps that were live at that point; their rows become rolled_back too.
         output: The run's output.
     """
 
@@ -176,4 +180,5 @@ class Effects(msgspec.Struct, kw_only=True):
     hold: bool = False
     release: float | None = None
     rolled_back: int | None = None
+    undone: list[int] = []
     output: bytes | None = None

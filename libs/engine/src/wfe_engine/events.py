@@ -121,7 +121,8 @@ class RunRolledBack(Event, frozen=True, kw_only=True):
     Attributes:
         snapshot: UUID of the snapshot.
         to_seq: Last event the snapshot holds.
-        scopes: The frontier of that point, nothing entered.
+        scopes: The frontier of that point; entered are only steps with blocks.
+        next_no: Number the next entered step gets.
         reopened: It had ended.
         deadline: New end of the run's total clock.
     """
@@ -130,6 +131,7 @@ class RunRolledBack(Event, frozen=True, kw_only=True):
     snapshot: str
     to_seq: int
     scopes: dict[str, Scope] = {}
+    next_no: int = 1
     reopened: bool = False
     deadline: float | None = None
 
@@ -174,6 +176,73 @@ class StepReady(StepEvent, frozen=True, kw_only=True):
 
     TYPE: ClassVar[str] = "step.ready"
     kind: str
+
+
+class StepStarted(StepEvent, frozen=True, kw_only=True):
+    """A step with blocks was entered, or goes on in a retried run.
+
+    Attributes:
+        kind: Of the step.
+        of: Blocks it will run in all; 0 when that is not known.
+    """
+
+    TYPE: ClassVar[str] = "step.started"
+    kind: str
+    of: int = 0
+
+
+class StepFailing(StepEvent, frozen=True, kw_only=True):
+    """A step with blocks cannot go on; it ends once nothing inside of it is active any more.
+
+    Attributes:
+        fault: What it will end with.
+    """
+
+    TYPE: ClassVar[str] = "step.failing"
+    fault: Fault
+
+
+class BlockEnded(StepEvent, frozen=True, kw_only=True):
+    """A block of a step ended, and what was in it is settled.
+
+    Attributes:
+        block: Index of the block.
+        round: Which time it was run.
+        status: completed or failed.
+        fault: Why it failed.
+    """
+
+    TYPE: ClassVar[str] = "block.ended"
+    block: int = 0
+    round: int = 0
+    status: str = "completed"
+    fault: Fault | None = None
+
+
+class BlockFailing(Event, frozen=True, kw_only=True):
+    """A block cannot go on; it ends once what has to be done at its end is done.
+
+    Attributes:
+        scope: Its key; empty for the run itself.
+        fault: Why.
+    """
+
+    TYPE: ClassVar[str] = "block.failing"
+    scope: str = ""
+    fault: Fault
+
+
+class Emitted(StepEvent, frozen=True, kw_only=True):
+    """The template tells something to whoever listens.
+
+    Attributes:
+        name: Of what is told.
+        data: What the template says of it; JSON.
+    """
+
+    TYPE: ClassVar[str] = "emitted"
+    name: str
+    data: Any = None
 
 
 class StepWaiting(StepEvent, frozen=True, kw_only=True):
@@ -308,8 +377,9 @@ TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind
     for kind in (
         RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunRetried,
-        RunRolledBack, SnapshotCreated, StepReady, StepWaiting, StepRetrying, StepCompleted, StepFailed, StepSkipped,
-        StepCancelled, ApprovalRequested, ApprovalApproved, ApprovalRejected, ApprovalExpired, ApprovalWithdrawn,
+        RunRolledBack, SnapshotCreated, StepReady, StepStarted, StepWaiting, StepRetrying, StepCompleted, StepFailing,
+        StepFailed, StepSkipped, StepCancelled, BlockEnded, BlockFailing, Emitted, ApprovalRequested,
+        ApprovalApproved, ApprovalRejected, ApprovalExpired, ApprovalWithdrawn,
     )
 }  # fmt: skip
 

@@ -11,12 +11,14 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from wfe_engine import events as ev
+from wfe_engine.scopes import child_key, place
 from wfe_engine.state import (
     CANCELLED,
     COMPLETED,
     FAILED,
     READY,
     RUNNING,
+    STEP_RUNNING,
     WAITING,
     WAITING_APPROVAL,
     RunState,
@@ -55,7 +57,20 @@ def _with_scope(state: RunState, key: str, scope: Scope, **changes: object) -> R
     return replace(state, seq=state.seq + 1, scopes={**state.scopes, key: scope}, **changes)
 
 
+def _opened(state: RunState, key: str) -> RunState:
+    """With the scope: the first event in a block opens it."""
+    if key in state.scopes:
+        return state
+    parent, index, _, _ = place(key)
+    outer = state.scopes[parent]
+    owner = outer.live[index]
+    owner = replace(owner, next=owner.next + 1)
+    outer = replace(outer, live={**outer.live, index: owner})
+    return replace(state, scopes={**state.scopes, parent: outer, key: Scope()})
+
+
 def _entered(state: RunState, event: ev.StepEvent, step: Step) -> RunState:
+    state = _opened(state, event.scope)
     scope = state.scopes[event.scope]
     live = {**scope.live, event.i: step}
     return _with_scope(state, event.scope, replace(scope, live=live), next_no=max(state.next_no, event.no + 1))
@@ -138,6 +153,7 @@ def _run_retried(state: RunState, event: ev.RunRetried, at: float) -> RunState:
         fault=None,
         reason="",
         deadline=event.deadline,
+        scopes={key: replace(scope, fault=None) for key, scope in state.scopes.items()},
     )
 
 
@@ -150,6 +166,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         epoch=state.epoch + (1 if event.reopened else 0),
         visit=state.visit + 1,
         scopes=event.scopes or {"": Scope()},
+        next_no=max(state.next_no, event.next_no),
         fault=None,
         reason="",
         deadline=event.deadline,
@@ -163,10 +180,44 @@ def _snapshot_created(state: RunState, event: ev.SnapshotCreated, at: float) -> 
 
 @_rule(ev.StepReady)
 def _step_ready(state: RunState, event: ev.StepReady, at: float) -> RunState:
-    live = state.scopes[event.scope].live.get(event.i)
+    live = state.scopes[event.scope].live.get(event.i) if event.scope in state.scopes else None
     if live is not None and live.no == event.no:  # a retried run: the same step again, with a fresh budget
         return _changed(state, event, status=READY, attempts=0, due=None)
     return _entered(state, event, Step(no=event.no, kind=event.kind, path=event.step, visit=state.visit))
+
+
+@_rule(ev.StepStarted)
+def _step_started(state: RunState, event: ev.StepStarted, at: float) -> RunState:
+    live = state.scopes[event.scope].live.get(event.i) if event.scope in state.scopes else None
+    if live is not None and live.no == event.no:
+        return _changed(state, event, status=STEP_RUNNING, fault=None, base=live.next)
+    step = Step(
+        no=event.no, kind=event.kind, path=event.step, status=STEP_RUNNING, visit=state.visit, of=event.of
+    )  # fmt: skip
+    return _entered(state, event, step)
+
+
+@_rule(ev.StepFailing)
+def _step_failing(state: RunState, event: ev.StepFailing, at: float) -> RunState:
+    return _changed(state, event, fault=event.fault)
+
+
+@_rule(ev.BlockEnded)
+def _block_ended(state: RunState, event: ev.BlockEnded, at: float) -> RunState:
+    key = child_key(event.scope, event.i, event.block, event.round)
+    owner = state.scopes[event.scope].live[event.i]
+    failed = event.status != COMPLETED
+    caught = event.fault or owner.caught
+    counts = {"ended": owner.ended + 1, "failed": owner.failed + failed, "last": event.block + 1}
+    state = _changed(state, event, caught=caught, **counts)
+    # What a failed block held is settled with it.
+    gone = {k for k in state.scopes if k == key or k.startswith(key + ".")}
+    return replace(state, scopes={k: scope for k, scope in state.scopes.items() if k not in gone})
+
+
+@_rule(ev.BlockFailing)
+def _block_failing(state: RunState, event: ev.BlockFailing, at: float) -> RunState:
+    return _with_scope(state, event.scope, replace(state.scopes[event.scope], fault=event.fault))
 
 
 @_rule(ev.StepWaiting)
@@ -182,6 +233,7 @@ def _step_retrying(state: RunState, event: ev.StepRetrying, at: float) -> RunSta
 
 @_rule(ev.StepCompleted)
 def _step_completed(state: RunState, event: ev.StepCompleted, at: float) -> RunState:
+    state = _opened(state, event.scope)
     scope = state.scopes[event.scope]
     done = replace(scope, done=_bit(scope.done, event.i), live=_left(scope, event.i))
     return _with_scope(state, event.scope, done, next_no=max(state.next_no, event.no + 1))
@@ -189,6 +241,7 @@ def _step_completed(state: RunState, event: ev.StepCompleted, at: float) -> RunS
 
 @_rule(ev.StepSkipped)
 def _step_skipped(state: RunState, event: ev.StepSkipped, at: float) -> RunState:
+    state = _opened(state, event.scope)
     scope = state.scopes[event.scope]
     skipped = replace(scope, skipped=_bit(scope.skipped, event.i), live=_left(scope, event.i))
     return _with_scope(state, event.scope, skipped, next_no=max(state.next_no, event.no + 1))
@@ -199,12 +252,12 @@ def _step_failed(state: RunState, event: ev.StepFailed, at: float) -> RunState:
     if event.kind:
         step = Step(no=event.no, kind=event.kind, path=event.step, status=FAILED, visit=state.visit)
         return _entered(state, event, step)
-    return _changed(state, event, status=FAILED, due=None, gate=None)
+    return _changed(state, event, status=FAILED, due=None, gate=None, fault=None)
 
 
 @_rule(ev.StepCancelled)
 def _step_cancelled(state: RunState, event: ev.StepCancelled, at: float) -> RunState:
-    return _changed(state, event, status=CANCELLED, due=None, gate=None)
+    return _changed(state, event, status=CANCELLED, due=None, gate=None, fault=None)
 
 
 @_rule(ev.ApprovalRequested)
@@ -220,9 +273,9 @@ def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float)
     return _entered(state, event, step)
 
 
-def _gate_noted(state: RunState, event: ev.Event, at: float) -> RunState:
+def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in (ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn):
-    _RULES[_kind] = _gate_noted
+for _kind in (ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn):
+    _RULES[_kind] = _noted

@@ -117,7 +117,7 @@ class Node(msgspec.Struct, frozen=True):
         retry, clocks: See there.
         queue: Executors that may run it; for kinds an executor runs.
         sealed: Whether params refer to sensitive variables.
-        blocks: Blocks inside, by name, for kinds with a structure.
+        blocks: Blocks inside, for kinds with a structure; in the order of the template.
     """
 
     id: str
@@ -132,19 +132,29 @@ class Node(msgspec.Struct, frozen=True):
     clocks: Clocks = Clocks()
     queue: str = "default"
     sealed: bool = False
-    blocks: tuple[tuple[str, Block], ...] = ()
+    blocks: tuple[Block, ...] = ()
 
 
 class Block(msgspec.Struct, frozen=True):
     """Nodes with the order between them.
 
     Attributes:
-        nodes: In the order of the template.
+        nodes: In the order of the template; never empty in a block inside a step.
         roots: Indexes of the nodes that need none.
+        name: Of a block inside a step, where it has several: the branch, the case, catch, finally.
+        result: Index of the node whose output is the block's.
+        role: What its step does with it: body, case, else, catch, finally, while, until.
+        condition: Of a case, a while or an until.
+        codes: Of a catch: failure codes it takes, `*` at the end for any that begin so; None for every one.
     """
 
     nodes: tuple[Node, ...]
     roots: tuple[int, ...]
+    name: str = ""
+    result: int = -1
+    role: str = "body"
+    condition: Expression | None = None
+    codes: tuple[str, ...] | None = None
 
 
 class Variable(msgspec.Struct, frozen=True):
@@ -191,6 +201,13 @@ class Plan(msgspec.Struct, frozen=True):
 WORK = frozenset({"http", "call"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
 #: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
-#: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: an object, becomes the output. checkpoint: {name}.
-CORE = frozenset({"approval", "wait", "set", "checkpoint"})
-KINDS = WORK | CORE
+#: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
+#: fail: {code, message}. emit: {name, data}.
+CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit"})
+#: Kinds that run blocks of steps.
+#: parallel: {on_failure}, a block a branch. switch: a block a case. foreach: {items, concurrency, on_failure}, one
+#: block. loop: {max, on_max}, one block. try: the body, then catches, then finally.
+CONTAINERS = frozenset({"parallel", "switch", "foreach", "loop", "try"})
+#: Those whose blocks are run again and again; the number of the round is part of a step's key.
+ITERATING = frozenset({"foreach", "loop"})
+KINDS = WORK | CORE | CONTAINERS

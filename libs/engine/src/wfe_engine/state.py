@@ -22,7 +22,26 @@ READY, WAITING = "ready", "waiting"
 #: Status of steps that only rows know.
 STEP_RUNNING, SKIPPED, ROLLED_BACK = "running", "skipped", "rolled_back"
 #: Live steps that something will still happen to.
-LIVE = frozenset({READY, WAITING, WAITING_APPROVAL})
+LIVE = frozenset({READY, WAITING, WAITING_APPROVAL, STEP_RUNNING})
+#: Code of the fault that steps end with when they are stopped and have not failed. No failure can have it: those are
+#: upper case.
+STOPPED = "stopped"
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a step or a run failed.
+
+    Attributes:
+        code: Upper snake case, what retry and catch match: HTTP_STATUS, ATTEMPT_TIMEOUT, …
+        message: One sentence.
+        step: Path of the step; empty when it was none.
+        details: Small facts that depend on the code.
+    """
+
+    code: str
+    message: str
+    step: str = ""
+    details: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Step(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -32,11 +51,19 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
         no: Number within the run, in the order of entering; names the step's rows.
         kind: The node's.
         path: The node's.
-        status: ready, waiting, waiting_approval, failed or cancelled.
+        status: ready, waiting, waiting_approval, running (a step with blocks), failed or cancelled.
         visit: Visit of the run when it was entered.
         attempts: Attempts that reported since it was entered or since the run was last retried.
         due: Moment a wait or a back-off ends, in seconds of Unix time; None otherwise.
         gate: UUID of its open gate, as text.
+        of: Blocks it will run in all, where that is known on entering.
+        next: Blocks that were opened; the number of the round that is opened next.
+        ended: Blocks that have ended since.
+        failed: How many of those failed.
+        base: Round it began with, since the run was last retried.
+        fault: What it ends with once nothing inside of it is active any more.
+        caught: What its body failed with, for the block that takes it.
+        last: Index of the block that ended last, and 1; 0 when none has.
     """
 
     no: int
@@ -47,6 +74,14 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     due: float | None = None
     gate: str | None = None
+    of: int = 0
+    next: int = 0
+    ended: int = 0
+    failed: int = 0
+    base: int = 0
+    fault: Fault | None = None
+    caught: Fault | None = None
+    last: int = 0
 
 
 class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,31 +91,17 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
         done: Completed nodes, as a hexadecimal bit set over the nodes' indexes.
         skipped: Skipped nodes, likewise.
         live: Entered nodes by index.
+        fault: The block has failed and only waits for what has to be done at its end.
     """
 
     done: str = "0"
     skipped: str = "0"
     live: dict[int, Step] = msgspec.field(default_factory=dict)
+    fault: Fault | None = None
 
     def finished(self) -> int:
         """Bit set of the nodes nothing will happen to any more."""
         return int(self.done, 16) | int(self.skipped, 16)
-
-
-class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a step or a run failed.
-
-    Attributes:
-        code: Upper snake case, what retry matches: HTTP_STATUS, ATTEMPT_TIMEOUT, …
-        message: One sentence.
-        step: Path of the step; empty when it was none.
-        details: Small facts that depend on the code.
-    """
-
-    code: str
-    message: str
-    step: str = ""
-    details: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -115,6 +136,10 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     def steps(self) -> list[tuple[str, int, Step]]:
         """Every live step with the key of its scope and its index there."""
         return [(key, index, step) for key, scope in self.scopes.items() for index, step in scope.live.items()]
+
+    def active(self, scope: str) -> bool:
+        """Whether something will still happen to a step of a scope."""
+        return any(step.status in LIVE for step in self.scopes[scope].live.values())
 
     def find(self, no: int) -> tuple[str, int, Step] | None:
         """The live step of that number; None when it is not live any more."""

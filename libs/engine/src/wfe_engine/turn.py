@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from wfe_engine import events as ev
-from wfe_engine.effects import Effects, SnapshotRow
+from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
-from wfe_engine.plan import Block, Expression, Plan
-from wfe_engine.state import RunState, encode_state
+from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
+from wfe_engine.scopes import child_key, place
+from wfe_engine.state import Fault, RunState, Step, encode_state
 from wfe_engine.values import Evaluate, Record, Values, View, record_key
 
 _encode = msgspec.json.encode
+_NULL = b"null"
 
 
 class Env(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +48,13 @@ class Turn:
         events: So far.
         effects: So far.
         added: Records of steps that finished in this decision.
+        entered: Inputs of steps with blocks that were entered in this decision, by number: JSON bytes and value.
+        todo: Scopes and steps with blocks to look at before the decision is done.
+        hard: Nothing that a template would still do at its end is begun any more.
         now: Moment of everything that happens; stands still while the run is paused, for what is frozen then.
     """
 
-    __slots__ = ("added", "effects", "env", "events", "now", "plan", "state")
+    __slots__ = ("_places", "added", "effects", "entered", "env", "events", "hard", "now", "plan", "state", "todo")
 
     def __init__(self, plan: Plan, state: RunState, env: Env) -> None:
         self.plan = plan
@@ -58,6 +64,10 @@ class Turn:
         self.events: list[ev.Event] = []
         self.effects = Effects()
         self.added: dict[str, Record] = {}
+        self.entered: dict[int, tuple[bytes, Any]] = {}
+        self.todo: deque[Callable[[], None]] = deque()
+        self.hard = False
+        self._places: dict[str, tuple[Block, str]] = {"": (plan.root, "")}
 
     @property
     def frozen_now(self) -> float:
@@ -69,9 +79,45 @@ class Turn:
         self.state = evolve(self.state, event, self.now)
         self.events.append(event)
 
-    def block(self, scope: str) -> Block:  # noqa: ARG002 - every scope runs the root block until kinds nest
+    # ---- places
+
+    def block(self, scope: str) -> Block:
         """The block a scope runs."""
-        return self.plan.root
+        return self._place(scope)[0]
+
+    def iteration(self, scope: str) -> str:
+        """The rounds a scope is in, from the outside in, joined by dots; empty outside of loops."""
+        return self._place(scope)[1]
+
+    def _place(self, scope: str) -> tuple[Block, str]:
+        known = self._places.get(scope)
+        if known is None:
+            parent, index, block, round_ = place(scope)
+            outer, iteration = self._place(parent)
+            node = outer.nodes[index]
+            if node.kind in ITERATING:
+                iteration = f"{iteration}.{round_}" if iteration else str(round_)
+            known = self._places[scope] = (node.blocks[block], iteration)
+        return known
+
+    def node(self, scope: str, index: int) -> Node:
+        """A step of a scope, as the template has it."""
+        return self.block(scope).nodes[index]
+
+    def live(self, scope: str, index: int) -> Step:
+        """A live step of a scope."""
+        return self.state.scopes[scope].live[index]
+
+    def params(self, step: Step) -> Any:
+        """What the params of a live step evaluated to."""
+        entered = self.entered.get(step.no)
+        return self.env.values.params(step.no) if entered is None else entered[1]
+
+    def enter(self, no: int, given: bytes, params: Any = msgspec.UNSET) -> None:
+        """Keep what the params of a step with blocks evaluated to."""
+        self.entered[no] = (given, msgspec.json.decode(given) if params is msgspec.UNSET else params)
+
+    # ---- values
 
     def render(self, expression: Expression, scope: str) -> Any:
         """The value of an expression in a scope.
@@ -79,11 +125,67 @@ class Turn:
         Raises:
             ExpressionFault, Deferred: See `View.render`.
         """
-        return View(self.env.values, self.env.evaluate, self.added, scope).render(expression)
+        return View(self.env.values, self.env.evaluate, self.added, self, scope).render(expression)
+
+    def local(self, root: str, scope: str) -> Any:
+        """See `values.Surroundings`."""
+        while scope:
+            parent, index, block, round_ = place(scope)
+            node = self.node(parent, index)
+            if root == "error" and node.kind == "try" and (role := node.blocks[block].role) != "body":
+                step = self.live(parent, index)
+                fault = step.caught if role == "catch" else step.fault
+                return None if fault is None else fault_value(fault)
+            if node.kind == "foreach" and root in ("item", "index"):
+                return round_ if root == "index" else self.params(self.live(parent, index))["items"][round_]
+            if node.kind == "loop" and root == "index":
+                return round_
+            scope = parent
+        raise KeyError(root)
+
+    def loop(self, step_id: str, scope: str) -> Record | None:
+        """See `values.Surroundings`."""
+        while scope:
+            parent, index, block, round_ = place(scope)
+            node = self.node(parent, index)
+            if node.id == step_id and node.kind == "loop":
+                output = self.result(child_key(parent, index, block, round_ - 1)) if round_ else None
+                return Record(status="running", output=output)
+            scope = parent
+        return None
 
     def record(self, scope: str, step_id: str, record: Record) -> None:
         """Let later expressions see a finished step."""
         self.added[record_key(scope, step_id)] = record
+
+    def recorded(self, scope: str, step_id: str) -> Record | None:
+        """The finished step of that very scope."""
+        key = record_key(scope, step_id)
+        return self.added.get(key) or self.env.values.records.get(key)
+
+    def result(self, scope: str) -> bytes:
+        """Output of a block that has ended; JSON bytes."""
+        block = self.block(scope)
+        record = self.recorded(scope, block.nodes[block.result].id)
+        return _NULL if record is None or record.output is None else record.output
+
+    # ---- effects
+
+    def row(self, scope: str, node: Node, no: int, status: str, **more: Any) -> None:
+        """Write the whole row of a step no executor runs."""
+        self.effects.steps.append(
+            StepRow(
+                no=no,
+                path=node.path,
+                kind=node.kind,
+                status=status,
+                seq=self.state.seq,
+                visit=self.state.visit,
+                scope=scope,
+                iteration=self.iteration(scope),
+                **more,
+            )
+        )
 
     def snapshot(self, kind: str, name: str = "", snapshot: str = "") -> None:
         """Keep the state as it is now, under an id if one is given."""
@@ -92,6 +194,11 @@ class Turn:
         self.effects.snapshots.append(
             SnapshotRow(id=snapshot, seq=self.state.seq, kind=kind, name=name, state=encode_state(self.state))
         )
+
+
+def fault_value(fault: Fault) -> dict[str, Any]:
+    """A fault as expressions see it: every field there, also the empty ones."""
+    return {"code": fault.code, "message": fault.message, "step": fault.step, "details": fault.details}
 
 
 def encode(value: Any) -> bytes:

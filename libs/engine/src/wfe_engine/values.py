@@ -8,7 +8,7 @@ again, with the answer at hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,6 +18,8 @@ from wfe_engine.plan import Cel, Expression, ListOf, Literal, MapOf, Path, Text
 SEALED = "$sealed"
 #: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.
 Evaluate = Callable[[Cel, dict[str, Any]], Any]
+#: Names that mean what the steps around an expression say.
+LOCALS = frozenset({"item", "index", "error"})
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -45,14 +47,16 @@ class Record(msgspec.Struct, kw_only=True):
     """What expressions see of a finished step.
 
     Attributes:
-        status: completed, skipped or failed.
+        status: completed, skipped or failed; running for the loop an expression stands in.
         output: JSON bytes; None for null.
         attempts: Attempts it took.
+        error: Why it failed, or what failed inside of it; JSON bytes of a `Fault`, None when nothing did.
     """
 
     status: str
     output: bytes | None = None
     attempts: int = 0
+    error: bytes | None = None
     _value: Any = msgspec.UNSET
 
     @property
@@ -64,7 +68,8 @@ class Record(msgspec.Struct, kw_only=True):
 
     def seen(self) -> dict[str, Any]:
         """The step as expressions see it."""
-        return {"status": self.status, "output": self.value, "attempts": self.attempts, "error": None}
+        error = None if self.error is None else _decode(self.error)
+        return {"status": self.status, "output": self.value, "attempts": self.attempts, "error": error}
 
 
 class Values:
@@ -78,7 +83,7 @@ class Values:
         gates: The last gate of such steps, by number.
     """
 
-    __slots__ = ("gates", "inputs", "records", "run", "vars")
+    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "vars")
 
     def __init__(
         self,
@@ -93,6 +98,21 @@ class Values:
         self.records = {} if records is None else records
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
+        self._decoded: dict[int, Any] = {}
+
+    def params(self, no: int) -> Any:
+        """Recorded input of a live step, decoded once; None without one."""
+        if no not in self._decoded:
+            given = self.inputs.get(no)
+            if given is None:
+                return None
+            self._decoded[no] = _decode(given)
+        return self._decoded[no]
+
+    def record(self, no: int, given: bytes, decoded: Any) -> None:
+        """Keep the input of a step that was just entered."""
+        self.inputs[no] = given
+        self._decoded[no] = decoded
 
 
 def record_key(scope: str, step_id: str) -> str:
@@ -100,14 +120,27 @@ def record_key(scope: str, step_id: str) -> str:
     return f"{scope}/{step_id}"
 
 
+class Surroundings(Protocol):
+    """What the steps around a scope say."""
+
+    def local(self, root: str, scope: str) -> Any:
+        """Value of item, index or error in a scope; raises KeyError where it has none."""
+
+    def loop(self, step_id: str, scope: str) -> Record | None:
+        """The loop of that id a scope is inside of, with the output of its last round; None without one."""
+
+
 class View:
     """Values as seen from one scope, with what the present decision adds on top."""
 
-    __slots__ = ("_evaluate", "_scope", "_values", "added")
+    __slots__ = ("_around", "_evaluate", "_scope", "_values", "added")
 
-    def __init__(self, values: Values, evaluate: Evaluate, added: Mapping[str, Record], scope: str = "") -> None:
+    def __init__(
+        self, values: Values, evaluate: Evaluate, added: Mapping[str, Record], around: Surroundings, scope: str = ""
+    ) -> None:
         self._values = values
         self._evaluate = evaluate
+        self._around = around
         self._scope = scope
         self.added = added
 
@@ -117,9 +150,17 @@ class View:
         while True:
             key = record_key(scope, step_id)
             found = self.added.get(key) or self._values.records.get(key)
-            if found is not None or not scope:
+            if found is not None:
                 return found
+            if not scope:
+                return self._around.loop(step_id, self._scope)
             scope = scope.rpartition(".")[0]
+
+    def _local(self, root: str, source: str) -> Any:
+        try:
+            return self._around.local(root, self._scope)
+        except KeyError:
+            raise ExpressionFault(f"{root} is not known here", source) from None
 
     def render(self, expression: Expression) -> Any:
         """The JSON value an expression gives here.
@@ -157,7 +198,7 @@ class View:
             else:
                 value, parts = record.seen(), parts[1:]
         else:
-            raise ExpressionFault(f"{path.root} is not known here", path.source)
+            value = self._local(path.root, path.source)
         for part in parts:
             try:
                 value = value[part]
@@ -190,6 +231,8 @@ class View:
                 record = self.record(first)
                 if record is not None:
                     bindings["steps"][first] = record.seen()
+            elif root in LOCALS:
+                bindings[root] = self._local(root, expression.source)
         return bindings
 
 

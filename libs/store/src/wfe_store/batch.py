@@ -22,6 +22,7 @@ class NewRun(msgspec.Struct, kw_only=True):
         sealed: Ciphertext by variable.
         key, key_hash: The Idempotency-Key it was started with, and the hash of the body.
         copied_seq: Newest seq of the snapshot it was forked at.
+        not_copied: Numbers of the steps that were live at that snapshot.
     """
 
     owner: UUID
@@ -35,6 +36,7 @@ class NewRun(msgspec.Struct, kw_only=True):
     forked_from: UUID | None = None
     forked_snapshot: UUID | None = None
     copied_seq: int = 0
+    not_copied: list[int] = []
     sealed: dict[str, bytes] = {}
     key: str | None = None
     key_hash: bytes = b""
@@ -109,10 +111,10 @@ class Batch:
         self.new_runs = Columns(20)
         self.runs = Columns(11)
         self.events = Columns(6)
-        self.steps = Columns(14)
+        self.steps = Columns(15)
         self.changes = Columns(8)
-        self.dispatch = Columns(19)
-        self.redispatch = Columns(17)
+        self.dispatch = Columns(20)
+        self.redispatch = Columns(18)
         self.again = Columns(7)
         self.finished = Columns(11)
         self.timers = Columns(3)
@@ -124,9 +126,10 @@ class Batch:
         self.hold = Columns(1)
         self.release = Columns(2)
         self.rolled_back = Columns(2)
+        self.undone = Columns(2)
         self.keys = Columns(4)
         self.sealed = Columns(3)
-        self.copies = Columns(3)
+        self.copies = Columns(4)
 
     def add(self, write: RunWrite) -> None:
         """Take in one run's decisions. Runs must be added in the order of their ids: it is the order of locks."""
@@ -162,14 +165,14 @@ class Batch:
         for name, ciphertext in new.sealed.items():
             self.sealed.add(write.run, name, ciphertext)
         if new.forked_from is not None:
-            self.copies.add(write.run, new.forked_from, new.copied_seq)
+            self.copies.add(write.run, new.forked_from, new.copied_seq, _encode(new.not_copied).decode())
 
     def _effects(self, write: RunWrite, effects: Effects) -> None:
         run = write.run
         for s in effects.steps:
             self.steps.add(
-                run, s.no, s.path, s.iteration, s.visit, s.kind, s.status, s.seq, _text(s.input), _text(s.output),
-                _text(s.error), None if s.gate is None else UUID(s.gate), s.due, s.ended,
+                run, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, s.seq, _text(s.input),
+                _text(s.output), _text(s.error), None if s.gate is None else UUID(s.gate), s.due, s.ended,
             )  # fmt: skip
         for c in effects.changes:
             self.changes.add(run, c.no, c.status, c.seq, _text(c.output), _text(c.error), c.due, c.ended)
@@ -178,7 +181,7 @@ class Batch:
         for r in effects.redispatches:
             queue_deadline, total_deadline = _deadlines(r)
             self.redispatch.add(
-                run, r.no, write.owner, r.path, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
+                run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
                 r.sealed, r.max_attempts, _encode(r.clocks).decode(), fence_of(write.version), r.available_at,
                 queue_deadline, total_deadline,
             )  # fmt: skip
@@ -200,8 +203,8 @@ class Batch:
         executor = write.leases.get(d.no)
         queue_deadline, total_deadline = _deadlines(d)
         self.dispatch.add(
-            write.run, d.no, write.owner, d.path, d.iteration, d.visit, d.epoch, d.kind, d.queue, write.priority,
-            d.request.decode(), d.sealed, d.max_attempts, _encode(d.clocks).decode(),
+            write.run, d.no, write.owner, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue,
+            write.priority, d.request.decode(), d.sealed, d.max_attempts, _encode(d.clocks).decode(),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
         )  # fmt: skip
 
@@ -225,6 +228,8 @@ class Batch:
             self.release.add(run, effects.release)
         if effects.rolled_back is not None:
             self.rolled_back.add(run, effects.rolled_back)
+            for no in effects.undone:
+                self.undone.add(run, no)
 
 
 def _deadlines(d: Dispatch | Redispatch) -> tuple[float | None, float | None]:

@@ -66,6 +66,7 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.AGAIN, batch.again, after=(batch.again.count,))
     add(sql.FINISH, batch.finished, after=(now, batch.finished.count))
     add(sql.ROLL_BACK_STEPS, batch.rolled_back)
+    add(sql.UNDO_STEPS, batch.undone)
     add(sql.PUT_STEPS, batch.steps, after=(now,))
     add(sql.REDISPATCH, batch.redispatch, after=(batch.redispatch.count,))
     add(sql.INSERT_DISPATCH, batch.dispatch, after=(now,))

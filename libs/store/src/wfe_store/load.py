@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from wfe_engine.plan import CONTAINERS
+from wfe_engine.scopes import ROOT, step_prefix
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record, record_key
 
@@ -19,7 +21,7 @@ class LoadedRun(msgspec.Struct, kw_only=True):
 
     Attributes:
         input: Values of its variables, sealed ones as placeholders.
-        records: Its completed and skipped steps, by `record_key`.
+        records: Its finished steps that expressions can still see, by `record_key`.
         inputs: Recorded inputs of the steps that have not completed, by number.
         gates: The last gate of such steps.
     """
@@ -46,10 +48,23 @@ SELECT id, owner_id, template_id, template_name, template_version, version, stat
     created_at
 FROM runs WHERE id = ANY(%b::uuid[])
 """
-_STEPS = """
-SELECT run_id, no, path, status, input, output, attempts, gate_id::text
-FROM steps WHERE run_id = ANY(%b::uuid[]) AND status <> 'rolled_back' ORDER BY run_id, no
+_STEP_COLUMNS = """
+SELECT s.run_id, s.no, s.path, s.scope, s.status,
+    CASE WHEN s.status NOT IN ('completed', 'skipped') THEN s.input END, s.output, s.error, s.attempts, s.gate_id::text
+FROM steps s
 """
+_STEPS = (
+    _STEP_COLUMNS
+    + "WHERE s.run_id = ANY(%b::uuid[]) AND s.scope = '' AND s.status <> 'rolled_back' ORDER BY s.run_id, s.no"
+)
+#: Steps inside of steps that are live; what ended with its step is behind that step's output.
+_INNER_STEPS = (
+    _STEP_COLUMNS
+    + """
+JOIN unnest(%b::uuid[], %b::text[]) AS d (run_id, prefix) ON s.run_id = d.run_id AND starts_with(s.scope, d.prefix)
+WHERE s.status <> 'rolled_back' ORDER BY s.run_id, s.no
+"""
+)
 _decode = msgspec.json.decode
 
 
@@ -66,23 +81,41 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         async with connection.pipeline():
             runs_cursor = await connection.execute(_RUNS, (wanted,))
             steps_cursor = await connection.execute(_STEPS, (wanted,))
-        runs = await runs_cursor.fetchall()
+        loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
         steps = await steps_cursor.fetchall()
-    loaded = {row[0]: _run(row) for row in runs}
-    for run, no, path, status, given, output, attempts, gate in steps:
-        found = loaded.get(run)
-        if found is None:
-            continue
-        if status in ("completed", "skipped"):
-            found.records[record_key("", path)] = Record(
-                status=status, output=None if output is None else output.encode(), attempts=attempts
-            )
-        else:
-            if given is not None:
-                found.inputs[no] = given.encode()
-            if gate is not None:
-                found.gates[no] = gate
+        inner = [(run.run, prefix) for run in loaded.values() for prefix in _prefixes(run.state)]
+        if inner:
+            cursor = await connection.execute(_INNER_STEPS, ([run for run, _ in inner], [p for _, p in inner]))
+            steps += await cursor.fetchall()
+    live = {run.run: {step.no for _, _, step in run.state.steps()} for run in loaded.values()}
+    for row in steps:
+        if row[0] in loaded:
+            _take(loaded[row[0]], live[row[0]], *row[1:])
     return loaded
+
+
+def _prefixes(state: RunState) -> list[str]:
+    """Of the scopes inside of the outermost live steps with blocks; those hold all others."""
+    root = state.scopes.get(ROOT)
+    return [] if root is None else [step_prefix(ROOT, i) for i, step in root.live.items() if step.kind in CONTAINERS]
+
+
+def _take(
+    run: LoadedRun, live: set[int], no: int, path: str, scope: str, status: str, given: str | None, output: str | None,
+    error: str | None, attempts: int, gate: str | None,
+) -> None:  # fmt: skip
+    if no not in live:
+        run.records[record_key(scope, path.rpartition("/")[2])] = Record(
+            status=status,
+            output=None if output is None else output.encode(),
+            attempts=attempts,
+            error=None if error is None else error.encode(),
+        )
+        return
+    if given is not None:
+        run.inputs[no] = given.encode()
+    if gate is not None:
+        run.gates[no] = gate
 
 
 def _run(row: tuple[Any, ...]) -> LoadedRun:
@@ -134,6 +167,15 @@ async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot
     if row is None:
         return None
     return SnapshotState(id=row[0], seq=row[1], state=decode_state(row[2]), void=row[3])
+
+
+async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Recorded inputs of steps of a run, by number."""
+    cursor = await connection.execute(
+        "SELECT no, input FROM steps WHERE run_id = %s AND no = ANY(%b::int[]) AND input IS NOT NULL",
+        (run, list(numbers)),
+    )
+    return {row[0]: row[1].encode() for row in await cursor.fetchall()}
 
 
 class ClosedGate(msgspec.Struct, frozen=True):

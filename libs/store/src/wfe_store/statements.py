@@ -53,13 +53,13 @@ FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[], %b::text[
 """
 
 PUT_STEPS = """
-INSERT INTO steps (run_id, no, path, iteration, visit, kind, status, seq, input, output, error, gate_id, due_at,
+INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, input, output, error, gate_id, due_at,
     created_at, started_at, ended_at)
-SELECT d.run_id, d.no, d.path, d.iteration, d.visit, d.kind, d.status, d.seq, d.input, d.output, d.error, d.gate_id,
-    to_timestamp(d.due), n.now, n.now, CASE WHEN d.ended THEN n.now END
-FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[], %b::int[], %b::text[],
-    %b::text[], %b::text[], %b::uuid[], %b::float8[], %b::bool[])
-    AS d (run_id, no, path, iteration, visit, kind, status, seq, input, output, error, gate_id, due, ended),
+SELECT d.run_id, d.no, d.path, d.scope, d.iteration, d.visit, d.kind, d.status, d.seq, d.input, d.output, d.error,
+    d.gate_id, to_timestamp(d.due), n.now, n.now, CASE WHEN d.ended THEN n.now END
+FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[], %b::int[],
+    %b::text[], %b::text[], %b::text[], %b::uuid[], %b::float8[], %b::bool[])
+    AS d (run_id, no, path, scope, iteration, visit, kind, status, seq, input, output, error, gate_id, due, ended),
     (SELECT to_timestamp(%b::float8) AS now) n
 ON CONFLICT (run_id, no) DO UPDATE SET status = excluded.status, seq = excluded.seq, visit = excluded.visit,
     input = excluded.input, output = excluded.output, error = excluded.error, gate_id = excluded.gate_id,
@@ -80,35 +80,35 @@ SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'steps')
 """
 
 INSERT_DISPATCH = """
-INSERT INTO dispatch (run_id, no, owner_id, path, iteration, visit, epoch, kind, queue, priority, request, sealed,
-    attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id, leased_at,
+INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
+    sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id, leased_at,
     created_at)
-SELECT d.run_id, d.no, d.owner_id, d.path, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority, d.request,
-    d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
+SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
+    d.request, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
     CASE WHEN d.executor_id IS NULL THEN to_timestamp(d.queue_deadline) END, to_timestamp(d.total_deadline),
     d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN n.now END, n.now
-FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::int[], %b::int[], %b::text[], %b::text[],
-    %b::int[], %b::text[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[], %b::float8[],
-    %b::text[])
-    AS d (run_id, no, owner_id, path, iteration, visit, epoch, kind, queue, priority, request, sealed, max_attempts,
-    clocks, fence, available_at, queue_deadline, total_deadline, executor_id),
+FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[], %b::text[],
+    %b::text[], %b::int[], %b::text[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
+    %b::float8[], %b::text[])
+    AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request, sealed,
+    max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id),
     (SELECT to_timestamp(%b::float8) AS now) n
 """
 
 #: A step that had ended is dispatched again with the input its row recorded.
 REDISPATCH = """
 WITH d AS (
-    SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::int[], %b::int[], %b::text[],
-        %b::text[], %b::int[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
+    SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[],
+        %b::text[], %b::text[], %b::int[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
         %b::float8[])
-        AS d (run_id, no, owner_id, path, iteration, visit, epoch, kind, queue, priority, sealed, max_attempts,
+        AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, sealed, max_attempts,
         clocks, fence, available_at, queue_deadline, total_deadline)
 ), i AS (
-    INSERT INTO dispatch (run_id, no, owner_id, path, iteration, visit, epoch, kind, queue, priority, request, sealed,
-        attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
-    SELECT d.run_id, d.no, d.owner_id, d.path, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority, s.input,
-        d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at), to_timestamp(d.queue_deadline),
-        to_timestamp(d.total_deadline), s.created_at
+    INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
+        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
+    SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
+        s.input, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
+        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
     FROM d JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
 )
@@ -137,13 +137,13 @@ WITH gone AS (
         %b::text[], %b::float8[], %b::text[])
         AS d (run_id, no, expected, status, seq, attempts, output, fault, executor, started, stop)
     WHERE q.run_id = d.run_id AND q.no = d.no AND (d.expected IS NULL OR q.fence = d.expected)
-    RETURNING q.run_id, q.no, q.path, q.iteration, q.visit, q.kind, q.attempt, q.max_attempts, q.lease_losses,
+    RETURNING q.run_id, q.no, q.path, q.scope, q.iteration, q.visit, q.kind, q.attempt, q.max_attempts, q.lease_losses,
         q.request, q.executor_id, q.leased_at, q.created_at, q.fence, q.error, d.status, d.seq, d.attempts, d.output,
         d.fault, d.executor, d.started, d.stop
 ), kept AS (
-    INSERT INTO steps (run_id, no, path, iteration, visit, kind, status, seq, attempts, max_attempts, lease_losses,
-        input, output, error, executor, created_at, started_at, ended_at)
-    SELECT run_id, no, path, iteration, visit, kind, status, seq, coalesce(attempts, attempt - 1), max_attempts,
+    INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts,
+        lease_losses, input, output, error, executor, created_at, started_at, ended_at)
+    SELECT run_id, no, path, scope, iteration, visit, kind, status, seq, coalesce(attempts, attempt - 1), max_attempts,
         lease_losses, request, output, CASE WHEN status = 'completed' THEN NULL ELSE coalesce(fault, error) END,
         coalesce(nullif(executor, ''), executor_id, ''), created_at, coalesce(to_timestamp(started), leased_at),
         to_timestamp(%b::float8)
@@ -230,8 +230,14 @@ FROM unnest(%b::uuid[], %b::float8[]) AS d (run_id, seconds) WHERE g.run_id = d.
 ROLL_BACK_STEPS = """
 UPDATE steps s SET status = 'rolled_back'
 FROM unnest(%b::uuid[], %b::int[]) AS d (run_id, seq)
-WHERE s.run_id = d.run_id AND s.status <> 'rolled_back'
-    AND (s.seq > d.seq OR s.status NOT IN ('completed', 'skipped'))
+WHERE s.run_id = d.run_id AND s.status <> 'rolled_back' AND s.seq > d.seq
+"""
+
+#: What was live at the point a run goes back to is entered anew, under another number.
+UNDO_STEPS = """
+UPDATE steps s SET status = 'rolled_back'
+FROM unnest(%b::uuid[], %b::int[]) AS d (run_id, no)
+WHERE s.run_id = d.run_id AND s.no = d.no
 """
 
 INSERT_KEYS = """
@@ -245,12 +251,13 @@ INSERT INTO sealed_values (run_id, name, ciphertext) SELECT * FROM unnest(%b::uu
 
 #: A fork begins with the finished steps of the run it came from.
 COPY_STEPS = """
-INSERT INTO steps (run_id, no, path, iteration, visit, kind, status, seq, attempts, max_attempts, lease_losses, input,
-    output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
-SELECT d.run_id, s.no, s.path, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts, s.lease_losses,
-    s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at, s.ended_at
-FROM unnest(%b::uuid[], %b::uuid[], %b::int[]) AS d (run_id, source, seq)
-JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status IN ('completed', 'skipped')
+INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts, lease_losses,
+    input, output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
+SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
+    s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at, s.ended_at
+FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::text[]) AS d (run_id, source, seq, live)
+JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status <> 'rolled_back'
+    AND NOT d.live::jsonb @> to_jsonb(s.no)
 """
 
 #: Likewise its sealed values.

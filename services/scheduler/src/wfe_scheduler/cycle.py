@@ -205,6 +205,8 @@ class Cycle:
         work.effects.append(decision.effects)
         # Later decisions of this cycle see these; should the commit fail, the entry is read back.
         work.entry.values.records.update(decision.added)
+        for no, (given, params) in decision.entered.items():
+            work.entry.values.record(no, given, params)
         if decision.state.paused_at is not None:
             return
         for dispatch in decision.effects.dispatches:

@@ -15,6 +15,7 @@ from wfe_bus.connection import MESSAGE_BYTES
 from wfe_engine.effects import Dispatch
 from wfe_engine.errors import Unavailable
 from wfe_engine.plan import Clocks
+from wfe_engine.scopes import block_at
 from wfe_store import leases
 from wfe_store.leases import ClaimedStep
 from wfe_store.pool import Database
@@ -70,7 +71,7 @@ class Dispatcher:
                 for again in effects.again:
                     self.ready_at(again.available_at, _queue(work, again.no))
                 if effects.release is not None:
-                    unclaimed.update(node.queue for node in work.entry.published.plan.root.nodes)
+                    unclaimed.update(work.entry.published.queues)
         if unclaimed:
             self.ready(unclaimed, announce=True)
         return by_executor
@@ -212,7 +213,7 @@ def idempotency_key(run: UUID, path: str, iteration: str, visit: int, epoch: int
 
 def _queue(work: Work, no: int) -> str:
     found = work.state.find(no)
-    return "default" if found is None else work.entry.published.plan.root.nodes[found[1]].queue
+    return "default" if found is None else block_at(work.entry.published.plan, found[0]).nodes[found[1]].queue
 
 
 def _parts(granted: list[m.Lease]) -> list[list[m.Lease]]:

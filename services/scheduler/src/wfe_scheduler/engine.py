@@ -14,7 +14,6 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.decide import frontier
 from wfe_engine.errors import (
     AlreadyExists,
     InvalidInput,
@@ -23,6 +22,7 @@ from wfe_engine.errors import (
     StateConflict,
     Unavailable,
 )
+from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers
 from wfe_engine.state import RunState
 from wfe_engine.values import SEALED, Record, Values
 from wfe_language import check_input
@@ -30,7 +30,7 @@ from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
 from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
-from wfe_store.load import LoadedRun, SnapshotState, load_keys, load_runs, load_snapshot
+from wfe_store.load import LoadedRun, SnapshotState, load_inputs, load_keys, load_runs, load_snapshot
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -131,6 +131,7 @@ class Engine:
             given = source.labels if labels is None else labels
             new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
             new.forked_from, new.forked_snapshot, new.copied_seq = run_id, snapshot_id, snapshot.seq
+            new.not_copied = live_numbers(snapshot.state.scopes)
             command = cmd.Start(
                 template=str(published.template),
                 template_version=published.version,
@@ -141,6 +142,7 @@ class Engine:
                 snapshot=str(snapshot_id),
                 scopes=frontier(snapshot.state.scopes),
                 next_no=snapshot.state.next_no,
+                inputs=await self._inputs(run_id, snapshot),
             )
             return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
 
@@ -291,7 +293,12 @@ class Engine:
     async def rollback(self, caller: Caller, run_id: UUID, snapshot_id: UUID, reason: str) -> None:
         """Go back to a snapshot."""
         _, snapshot = await self._snapshot(caller, run_id, snapshot_id)
-        command = cmd.Rollback(snapshot=str(snapshot_id), seq=snapshot.seq, scopes=snapshot.state.scopes)
+        command = cmd.Rollback(
+            snapshot=str(snapshot_id),
+            seq=snapshot.seq,
+            scopes=snapshot.state.scopes,
+            inputs=await self._inputs(run_id, snapshot),
+        )
         await self._submit(run_id, command, caller, reason)
 
     async def snapshot(self, caller: Caller, run_id: UUID, name: str, reason: str) -> UUID:
@@ -315,6 +322,14 @@ class Engine:
                 snapshot_id=snapshot,
             )
         return loaded, found
+
+    async def _inputs(self, run: UUID, snapshot: SnapshotState) -> dict[str, bytes]:
+        """Recorded inputs of the steps with blocks a snapshot holds, by `container_key`."""
+        wanted = {step.no: container_key(scope, index) for scope, index, step in kept_steps(snapshot.state.scopes)}
+        if not wanted:
+            return {}
+        async with self._database.connection() as connection:
+            return {wanted[no]: given for no, given in (await load_inputs(connection, run, list(wanted))).items()}
 
     async def _load(self, runs: Iterable[UUID]) -> dict[UUID, LoadedRun]:
         async with self._database.connection() as connection:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 import wfe_language
 from wfe_engine.errors import StateConflict
-from wfe_engine.plan import Plan
+from wfe_engine.plan import WORK, Block, Plan
 from wfe_store.templates import Resolved, Templates
 
 #: Seconds a scheduler may go on starting runs of a version that is no longer the newest, when the message that
@@ -21,12 +21,23 @@ PLANS = 1000
 
 
 class Published(msgspec.Struct, frozen=True):
-    """A published version, compiled."""
+    """A published version, compiled.
+
+    Attributes:
+        queues: Of all steps an executor runs.
+    """
 
     template: UUID
     name: str
     version: int
     plan: Plan
+    queues: frozenset[str] = frozenset()
+
+
+def queues_of(block: Block) -> frozenset[str]:
+    """Queues of a block's steps, and of those inside of them."""
+    own = {node.queue for node in block.nodes if node.kind in WORK}
+    return frozenset(own.union(*(queues_of(inner) for node in block.nodes for inner in node.blocks)))
 
 
 class Plans:
@@ -84,7 +95,7 @@ class Plans:
     async def _compile(self, resolved: Resolved) -> Published:
         # Compiling a large template takes tens of milliseconds; the loop has other things to do.
         plan = await asyncio.to_thread(wfe_language.compile, resolved.source)
-        published = Published(resolved.template_id, resolved.name, resolved.version, plan)
+        published = Published(resolved.template_id, resolved.name, resolved.version, plan, queues_of(plan.root))
         self._plans[(resolved.template_id, resolved.version)] = published
         while len(self._plans) > PLANS:
             self._plans.popitem(last=False)

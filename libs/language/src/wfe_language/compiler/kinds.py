@@ -191,7 +191,41 @@ def read_checkpoint(reading: Reading, _values: Values, value: Any, where: Where,
     return plan.Literal({"name": name if isinstance(name, str) else ""})
 
 
-#: Kinds of this version. Adding one: its reader here, its name in `plan.KINDS`, its keys in the JSON Schema.
+_FAILURE = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
+_NOTE = re.compile(r"[a-z][a-z0-9_.-]{0,98}", re.ASCII)
+
+
+def read_fail(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
+    """Params of a fail: code and message."""
+    mend = "Write {code: NOT_FOUND, message: what is wrong}."
+    given = reading.object(value, where, ("code", "message"), required=("code", "message"), mend=mend)
+    code = reading.optional(
+        given,
+        where,
+        "code",
+        lambda v, w: reading.name(v, w, "The code", _FAILURE, "Use A-Z, 0-9 and _, beginning with a letter."),
+    )
+    message: plan.Expression = plan.Literal("")
+    if "message" in given:
+        message = values.text(given["message"], (*where, "message"), scope.at("in a fail"), "Say what is wrong.")
+    return map_of({"code": plan.Literal(code if isinstance(code, str) else ""), "message": message})
+
+
+def read_emit(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
+    """Params of an emit: name and data."""
+    mend = "Write {name: order.paid, data: {...}}."
+    given = reading.object(value, where, ("name", "data"), required=("name",), mend=mend)
+    name = reading.optional(
+        given,
+        where,
+        "name",
+        lambda v, w: reading.name(v, w, "The name", _NOTE, "Use a-z, 0-9 and _ . -, beginning with a letter."),
+    )
+    data = values.value(given.get("data"), (*where, "data"), scope.at("in an emit"))
+    return map_of({"name": plan.Literal(name if isinstance(name, str) else ""), "data": data})
+
+
+#: Kinds that hold no steps. Adding one: its reader here, its name in `plan.KINDS`, its keys in the JSON Schema.
 KINDS: dict[str, ReadKind] = {
     "http": read_http,
     "call": read_call,
@@ -199,10 +233,10 @@ KINDS: dict[str, ReadKind] = {
     "wait": read_wait,
     "set": read_set,
     "checkpoint": read_checkpoint,
+    "fail": read_fail,
+    "emit": read_emit,
 }
 #: Kinds the language has and this version does not run.
-LATER_KINDS = (
-    "parallel", "foreach", "switch", "loop", "try", "workflow", "agent", "mcp", "wait_for", "emit", "fail",
-)  # fmt: skip
+LATER_KINDS = ("workflow", "agent", "mcp", "wait_for")
 
-assert set(KINDS) == plan.KINDS
+assert set(KINDS) == plan.KINDS - plan.CONTAINERS

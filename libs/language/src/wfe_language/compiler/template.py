@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from wfe_engine import plan
@@ -14,6 +14,7 @@ from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_v
 from wfe_language.compiler.graph import Order, order
 from wfe_language.compiler.kinds import KINDS, LATER_KINDS
 from wfe_language.compiler.reading import Missing, Reading
+from wfe_language.compiler.structure import STRUCTURES
 from wfe_language.compiler.values import Scope, Values
 from wfe_language.faults import Where, choices, nearest, suggest
 from wfe_language.loader import Positions
@@ -28,6 +29,7 @@ QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "steps", "output")
 _COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue")
+_ALL = (*KINDS, *STRUCTURES)
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
     ("approval", "timeout"): "Use expires: {after: 24h, then: reject} in the approval.",
@@ -62,8 +64,10 @@ class TemplateReader:
 
     def __init__(self, positions: Positions, handlers: Collection[str] | None = None) -> None:
         self.reading = Reading(positions, handlers)
-        self._values = Values(self.reading)
+        self.values = Values(self.reading)
         self._steps = 0
+        self._nesting = 0
+        self._defaults = Defaults()
 
     def template(self, document: Any) -> plan.Plan:
         """The plan; to be used only when there are no faults."""
@@ -76,17 +80,17 @@ class TemplateReader:
         reading.optional(given, (), "description", lambda v, w: reading.text(v, w, "Describe the template.", most=4000))
         variables = reading.optional(given, (), "variables", lambda v, w: read_variables(reading, v, w))
         declared = () if isinstance(variables, Missing) else variables
-        defaults = self._defaults(given)
+        self._defaults = self._read_defaults(given)
         total = reading.optional(given, (), "timeout", reading.span)
         priority = reading.optional(given, (), "priority", lambda v, w: reading.integer(v, w, -100, 100))
         scope = Scope({variable.name: variable for variable in declared}, frozenset(), frozenset())
         root, ids = plan.Block((), ()), frozenset[str]()
         if "steps" in given:
-            root, ids = self._block(given["steps"], ("steps",), scope, defaults, "", 1)
+            root, ids = self.inner(given["steps"], ("steps",), scope, "")
         output = None
         if "output" in given:
             everything = Scope(scope.variables, ids, ids, place="in the output")
-            output = self._values.value(given["output"], ("output",), everything)
+            output = self.values.value(given["output"], ("output",), everything)
         return plan.Plan(
             name=name if isinstance(name, str) else "",
             variables=declared,
@@ -96,7 +100,7 @@ class TemplateReader:
             priority=0 if isinstance(priority, Missing) else priority,
         )
 
-    def _defaults(self, given: dict[str, Any]) -> Defaults:
+    def _read_defaults(self, given: dict[str, Any]) -> Defaults:
         if "defaults" not in given:
             return Defaults()
         where: Where = ("defaults",)
@@ -114,15 +118,20 @@ class TemplateReader:
     def _queue(self, value: Any, where: Where) -> str | Missing:
         return self.reading.name(value, where, "The queue", QUEUE, "Use a-z, 0-9 and -, at most 63 characters.")
 
-    def _block(
-        self, value: Any, where: Where, outer: Scope, defaults: Defaults, prefix: str, nesting: int
-    ) -> tuple[plan.Block, frozenset[str]]:
+    def inner(self, value: Any, where: Where, scope: Scope, prefix: str) -> tuple[plan.Block, frozenset[str]]:
         """A list of steps and the order between them; the ids of the steps."""
+        self._nesting += 1
+        try:
+            return self._block(value, where, scope, prefix)
+        finally:
+            self._nesting -= 1
+
+    def _block(self, value: Any, where: Where, outer: Scope, prefix: str) -> tuple[plan.Block, frozenset[str]]:
         reading = self.reading
         steps = reading.list(value, where, "Write a list of steps, each beginning with `- id:`.")
         if isinstance(value, list) and not value:
             reading.key_fault(where, "There are no steps.", "Add one: - {id: first, call: {handler: echo}}.")
-        if nesting > MOST_NESTING:
+        if self._nesting > MOST_NESTING:
             reading.key_fault(
                 where,
                 f"Steps are nested more than {MOST_NESTING} deep.",
@@ -137,7 +146,7 @@ class TemplateReader:
                 "Split it, or let a handler do several things.",
             )
             return plan.Block((), ()), frozenset()
-        ids = self._ids(steps, where)
+        ids = self._ids(steps, where, outer)
         arranged = self._order(steps, ids, where)
         position = {id_: at for at, id_ in enumerate(ids) if id_}
         known = frozenset(position)
@@ -146,11 +155,13 @@ class TemplateReader:
         for at, step in enumerate(steps):
             # With a cycle nobody knows who comes first; the cycle is fault enough.
             bits = -1 if arranged.cycle else arranged.before[at]
-            scope = Scope(outer.variables, everything, _Before(position, bits, outer.before), step=ids[at])
-            nodes.append(self._node(step, (*where, at), scope, defaults, prefix, at, arranged))
-        return plan.Block(tuple(nodes), tuple(at for at, needs in enumerate(arranged.needs) if not needs)), known
+            before = _Before(position, bits, outer.before)
+            scope = replace(outer, steps=everything, before=before, step=ids[at], place="here")
+            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged))
+        roots = tuple(at for at, needs in enumerate(arranged.needs) if not needs)
+        return plan.Block(tuple(nodes), roots, result=len(nodes) - 1), known
 
-    def _ids(self, steps: list[Any], where: Where) -> list[str]:
+    def _ids(self, steps: list[Any], where: Where, outer: Scope) -> list[str]:
         """Ids by position; empty for a step without a usable one."""
         reading = self.reading
         ids: list[str] = []
@@ -167,6 +178,10 @@ class TemplateReader:
                 line = reading.positions.value((*where, first[id_])).line
                 reading.fault(inner, f"There are two steps {id_}.", f"Rename one; the other is on line {line}.")
                 id_ = ""
+            elif isinstance(id_, str) and id_ in outer.steps:
+                reading.fault(inner, f"A step around this one is called {id_} too.", "Choose another id.")
+            elif id_ == "output" and self._nesting > 1:
+                reading.fault(inner, "output is the word for what a block gives.", "Choose another id.")
             ids.append(id_ if isinstance(id_, str) else "")
         return ids
 
@@ -225,18 +240,17 @@ class TemplateReader:
         value: Any,
         where: Where,
         scope: Scope,
-        defaults: Defaults,
         prefix: str,
         at: int,
         arranged: Order,
     ) -> plan.Node:
-        reading, values = self.reading, self._values
+        reading, values = self.reading, self.values
         given = value if isinstance(value, dict) else {}
         kind = self._kind(value, where)
         condition = None
         if "if" in given:
             condition = values.condition(given["if"], (*where, "if"), scope.at("in an if"))
-        retry, clocks, queue = defaults.retry, defaults.clocks, defaults.queue
+        retry, clocks, queue = self._defaults.retry, self._defaults.clocks, self._defaults.queue
         if kind in plan.WORK:
             if "retry" in given:
                 retry = read_retry(reading, given["retry"], (*where, "retry"), retry)
@@ -255,12 +269,17 @@ class TemplateReader:
             reading.text(given["description"], (*where, "description"), "Describe the step.", most=2000)
         values.sealed = False
         params: plan.Expression = plan.Literal(None)
-        if kind:
+        blocks: tuple[plan.Block, ...] = ()
+        path = f"{prefix}{scope.step}"
+        if kind in STRUCTURES:
+            params, blocks = STRUCTURES[kind](self, given[kind], (*where, kind), scope, path)
+            values.sealed = False
+        elif kind:
             params = KINDS[kind](reading, values, given[kind], (*where, kind), scope)
         return plan.Node(
             id=scope.step,
             index=at,
-            path=f"{prefix}{scope.step}",
+            path=path,
             kind=kind,
             params=params,
             needs=arranged.needs[at],
@@ -270,6 +289,7 @@ class TemplateReader:
             clocks=clocks,
             queue=queue,
             sealed=values.sealed,
+            blocks=blocks,
         )
 
     def _kind(self, value: Any, where: Where) -> str:
@@ -280,26 +300,24 @@ class TemplateReader:
             return ""
         if "id" not in value:
             reading.key_fault(where, "The step has no id.", "Add `id:`, a name other steps can refer to.")
-        found = [key for key in value if key in KINDS]
+        found = [key for key in value if key in plan.KINDS]
         later = [key for key in value if key in LATER_KINDS]
-        known = (*_COMMON, "compensate", *KINDS, *LATER_KINDS)
+        known = (*_COMMON, "compensate", *_ALL, *LATER_KINDS)
         meant = False  # an unknown key is probably a kind, misspelt
         for key in value:
             inner = (*where, key)
             if key in later:
-                reading.key_fault(inner, f"This version does not run {key} steps yet.", f"It runs {choices(KINDS)}.")
+                reading.key_fault(inner, f"This version does not run {key} steps yet.", f"It runs {choices(_ALL)}.")
             elif key == "compensate":
                 reading.key_fault(inner, "This version does not run compensate yet.", "Remove it.")
             elif key not in known:
                 near = nearest(key, known)
-                meant |= near in KINDS
-                mend = (
-                    f"Did you mean {near}?" if near else f"Known are {choices(_COMMON)}, and one of {choices(KINDS)}."
-                )
+                meant |= near in _ALL
+                mend = f"Did you mean {near}?" if near else f"Known are {choices(_COMMON)}, and one of {choices(_ALL)}."
                 reading.key_fault(inner, f"The key {key[:60]} is not known in a step.", mend)
         if len(found) + len(later) > 1:
             both = [*found, *later]
             reading.key_fault((*where, both[1]), f"The step has two kinds: {choices(both)}.", "Make two steps of it.")
         elif not found and not later and not meant:
-            reading.key_fault(where, "The step does not say what it does.", f"Add one of {choices(KINDS)}.")
+            reading.key_fault(where, "The step does not say what it does.", f"Add one of {choices(_ALL)}.")
         return found[0] if found else ""

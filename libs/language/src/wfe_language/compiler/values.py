@@ -12,7 +12,7 @@ from wfe_engine import plan
 from wfe_language.compiler.reading import Reading
 from wfe_language.expressions.environment import MOST_SOURCE, NotCel, compile_cel
 from wfe_language.expressions.scan import (
-    LATER_ROOTS,
+    LOCALS,
     Hole,
     Reference,
     Unclosed,
@@ -26,6 +26,7 @@ from wfe_language.faults import Where, choices, suggest
 MOST_CEL = 2000
 
 STEP_FIELDS = ("output", "status", "error", "attempts")
+ERROR_FIELDS = ("code", "message", "step", "details")
 RUN_FIELDS = ("id", "created_at", "created_by", "labels", "epoch", "template")
 
 _JSON_TYPES = {
@@ -52,6 +53,8 @@ class Scope:
         steps: Ids of all steps they could name.
         before: Those of them that have ended by then.
         step: Id of the step they stand in; empty outside of steps.
+        locals: Those of item, index and error that mean something here.
+        loops: Ids of the loops around; their output is that of the last round.
         sealing: Whether sensitive variables may stand here, whole or inside text.
         place: Where this is, for a sentence: "in the params of a call".
     """
@@ -60,6 +63,8 @@ class Scope:
     steps: frozenset[str]
     before: Container[str]
     step: str = ""
+    locals: frozenset[str] = frozenset()
+    loops: frozenset[str] = frozenset()
     sealing: bool = False
     place: str = "here"
 
@@ -138,6 +143,8 @@ class Values:
                 declared = scope.variables.get(str(compiled.parts[0]))
                 kind = declared.schema.get("type") if declared else None
                 return _JSON_TYPES.get(kind, "") if isinstance(kind, str) else ""
+            if compiled.root == "index":
+                return "INT"
             if compiled.root == "steps" and len(compiled.parts) == 2:
                 return _STEP_TYPES.get(str(compiled.parts[1]), "")
         return ""
@@ -236,11 +243,8 @@ def list_of(items: list[plan.Expression]) -> plan.Expression:
 def _refer(reference: Reference, scope: Scope, *, whole: bool) -> tuple[str, str] | None:
     """Reason and mend of what is wrong with a reference; None when nothing is."""
     root, parts = reference.root, reference.parts
-    if root in LATER_ROOTS:
-        return (
-            f"The name {root} is kept for steps with blocks, which this version does not run yet.",
-            "Do without it.",
-        )
+    if root in LOCALS:
+        return _refer_local(root, parts, scope)
     if root == "vars":
         return _refer_variable(parts, scope, whole=whole)
     if root == "steps":
@@ -254,6 +258,24 @@ def _refer(reference: Reference, scope: Scope, *, whole: bool) -> tuple[str, str
         return f"A run has no field {str(parts[0])[:60]}.", suggest(
             str(parts[0]), RUN_FIELDS, f"Known: {choices(RUN_FIELDS)}."
         )
+    return None
+
+
+_LOCAL_PLACES = {
+    "item": "inside of a foreach",
+    "index": "inside of a foreach or a loop",
+    "error": "in a catch or a finally",
+}
+
+
+def _refer_local(root: str, parts: tuple[str | int, ...], scope: Scope) -> tuple[str, str] | None:
+    if root not in scope.locals:
+        return f"{root} means nothing {scope.place}.", f"It is known {_LOCAL_PLACES[root]}."
+    if root == "index" and parts:
+        return "index is a number and has no fields.", "Use index alone."
+    if root == "error" and parts and parts[0] not in ERROR_FIELDS:
+        name = str(parts[0])[:60]
+        return f"An error has no field {name}.", suggest(name, ERROR_FIELDS, f"Known: {choices(ERROR_FIELDS)}.")
     return None
 
 
@@ -292,12 +314,12 @@ def _refer_step(parts: tuple[str | int, ...], scope: Scope) -> tuple[str, str] |
     name = str(parts[0])
     if name not in scope.steps:
         return f"There is no step {name[:60]}.", suggest(name, scope.steps, f"Known: {choices(sorted(scope.steps))}.")
-    if name == scope.step:
+    if name == scope.step and name not in scope.loops:
         return f"The step {name} refers to itself.", "A step sees only steps that ended before it."
-    if name not in scope.before:
+    if name not in scope.before and name not in scope.loops:
         return (
-            f"The step {name} may not have ended before {scope.step}.",
-            f"Add {name} to the needs of {scope.step}, directly or through another step.",
+            f"The step {name} may not have ended before {scope.step or 'this'}.",
+            f"Add {name} to the needs of {scope.step or 'what this stands in'}, directly or through another step.",
         )
     if len(parts) < 2 or parts[1] not in STEP_FIELDS:
         given = f"{parts[1]}"[:60] if len(parts) > 1 else ""

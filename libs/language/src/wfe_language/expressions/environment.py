@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_strings
 
-from wfe_language.expressions.scan import LATER_ROOTS, ROOTS
+from wfe_language.expressions.scan import LOCALS, ROOTS
 
 #: Bytes of UTF-8 an expression may have.
 MOST_SOURCE = 4096
@@ -68,7 +68,7 @@ def environment() -> cel.Env:
     excluded = "".join(f'    - name: "_{sign}_"\n' for sign in _ARITHMETIC)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(f"name: wfe\nstdlib:\n  exclude_functions:\n{excluded}"),
-        variables=dict.fromkeys(ROOTS + LATER_ROOTS, cel.Type.DYN),
+        variables=dict.fromkeys(ROOTS + LOCALS, cel.Type.DYN),
         functions=[_operator(sign, *rest) for sign, rest in _ARITHMETIC.items()],
         extensions=[ext_strings.ExtStrings()],
     )

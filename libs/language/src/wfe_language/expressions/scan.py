@@ -10,8 +10,8 @@ from wfe_engine import plan
 
 #: Names an expression can begin with.
 ROOTS = ("vars", "steps", "run")
-#: Names that steps with blocks will bring; words of the language already.
-LATER_ROOTS = ("item", "index", "error")
+#: Names that mean something inside of steps with blocks.
+LOCALS = ("item", "index", "error")
 
 _STRING = (
     r"(?:[bB]?[rR]|[rR][bB])(?:\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*')"
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 )
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PATH = re.compile(
-    rf"({'|'.join(ROOTS + LATER_ROOTS)})"
+    rf"({'|'.join(ROOTS + LOCALS)})"
     rf"((?:\s*\.\s*{_NAME}|\s*\[\s*(?:\d{{1,9}}|\"[^\"\\]*\"|'[^'\\]*')\s*\])*)",
     re.ASCII,
 )
@@ -131,7 +131,7 @@ def references(source: str) -> list[Reference]:
     bound = {
         name[0] for call, name, comma in zip(tokens, tokens[1:], tokens[2:], strict=False) if call[0] + comma[0] == "(,"
     }
-    roots = {*ROOTS, *(set(LATER_ROOTS) - bound)}
+    roots = {*ROOTS, *(set(LOCALS) - bound)}
     found = []
     for at, token in enumerate(tokens):
         if token.lastgroup != "name" or token[0] not in roots:
