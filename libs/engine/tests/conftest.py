@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +14,13 @@ from wfe_engine.decide import Decision, decide
 from wfe_engine.events import Event, decode_event, encode_event
 from wfe_engine.evolve import fold
 from wfe_engine.plan import Block, Clocks, Expression, Literal, MapOf, Node, Path, Plan, Retry
-from wfe_engine.state import Fault, RunState, Step, decode_state, encode_state, shown_status
+from wfe_engine.state import ENDED, Fault, RunState, Step, decode_state, encode_state, shown_status
 from wfe_engine.turn import Env
 from wfe_engine.values import Values, record_key
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from memory_store import Rows
 
 
 def step(step_id: str, kind: str = "call", *, needs: tuple[str, ...] | None = None, **more: Any) -> dict[str, Any]:
@@ -58,7 +64,9 @@ class Run:
         self.now = 1000.0
         self.chance = 1.0
         self.log: list[tuple[Event, float]] = []
-        self.values = Values(variables or {}, {"id": "r"})
+        self.variables = variables or {}
+        self.values = Values(self.variables, {"id": "r"})
+        self.rows = Rows()
         self.decisions: list[Decision] = []
         self.env = env
         self._ids = itertools.count(1)
@@ -68,7 +76,7 @@ class Run:
         env = Env(
             now=self.now,
             chance=self.chance,
-            new_id=lambda: f"00000000-0000-7000-8000-{next(self._ids):012d}",
+            new_id=self.new_id,
             values=self.values,
             evaluate=self.env.get("evaluate", lambda *_: pytest.fail("no CEL here")),
             snapshot_every=self.env.get("snapshot_every", 0),
@@ -82,16 +90,22 @@ class Run:
         assert fold(stored) == decision.state
         assert decode_state(encode_state(decision.state)) == decision.state
         self.state = decision.state
+        self.rows.apply(decision.effects)
         self.values.records.update(decision.added)
-        for row in decision.effects.steps:
-            if row.status != "completed" and row.input is not None:
-                self.values.inputs[row.no] = row.input
-        for d in decision.effects.dispatches:
-            self.values.inputs[d.no] = d.request
-        for gate in decision.effects.gates:
-            self.values.gates[gate.no] = gate.id
+        for no, (given, params) in decision.entered.items():
+            self.values.record(no, given, params)
         self.decisions.append(decision)
+        if self.state.status in ENDED or any(e.rolled_back is not None for e in [decision.effects]):
+            self.reload()
         return decision
+
+    def new_id(self) -> str:
+        """A fresh UUID."""
+        return f"00000000-0000-7000-8000-{next(self._ids):012d}"
+
+    def reload(self) -> None:
+        """Forget what is in memory and read the run back, as after a crash."""
+        self.values = self.rows.values(self.variables, self.state)
 
     def start(self) -> Run:
         """Begin."""
@@ -150,6 +164,12 @@ def make_run() -> Callable[..., Run]:
         return Run(plan(*steps, **more), variables, **(env or {}))
 
     return make
+
+
+@pytest.fixture
+def make_run_of() -> Callable[..., Run]:
+    """make_run_of(plan): a run of it, not started."""
+    return Run
 
 
 @pytest.fixture

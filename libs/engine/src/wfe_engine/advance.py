@@ -102,7 +102,7 @@ def _enter_free(turn: Turn, scope: str, here: Scope, candidates: Iterable[int] |
             continue
         done = enter(turn, scope, node)
         present = turn.state.scopes.get(scope)
-        if present is None or present.fault is not None or turn.state.status in ENDED:
+        if present is None or present.fault is not None or turn.state.status in ENDED or owner_fails(turn, scope):
             return
         here = present
         if done:
@@ -217,9 +217,7 @@ def complete_container(turn: Turn, scope: str, index: int, output: bytes, error:
     """
     step = turn.live(scope, index)
     turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
-    turn.effects.changes.append(
-        fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output, error=error)
-    )
+    turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output, error=error))
     complete_live(turn, scope, index, output, 0, error)
 
 

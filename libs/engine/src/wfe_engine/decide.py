@@ -21,8 +21,8 @@ from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
 from wfe_engine.kinds.approval import gate_closed
 from wfe_engine.plan import CONTAINERS, Plan
-from wfe_engine.rewind import renumbered, roll_back, rows_of_containers
-from wfe_engine.scopes import ROOT, depth
+from wfe_engine.rewind import early_finals, renumbered, roll_back, rows_of_containers
+from wfe_engine.scopes import ROOT, depth, place
 from wfe_engine.state import (
     CANCELLED,
     ENDED,
@@ -218,7 +218,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         return
     scope, index, step = found
     turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
-    turn.effects.changes.append(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=b"null"))
+    turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=b"null"))
     turn.effects.timers[step.no] = None
     complete_live(turn, scope, index, b"null", 0)
 
@@ -271,6 +271,14 @@ def _retry(turn: Turn, command: cmd.Retry) -> None:
     turn.emit(ev.RunRetried(deadline=deadline))
     if deadline is not None:
         turn.effects.timers[0] = deadline
+    for scope, index, block, key in early_finals(turn.plan, turn.state.scopes):
+        if key in turn.state.scopes:
+            step = turn.live(scope, index)
+            turn.emit(
+                ev.BlockEnded(
+                    step=step.path, no=step.no, i=index, scope=scope, block=block, round=place(key)[3], status=FAILED
+                )
+            )
     stopped = [found for found in turn.state.steps() if found[2].status in (FAILED, CANCELLED)]
     stopped.sort(key=lambda found: depth(found[0]))
     for scope, index, step in stopped:
@@ -278,7 +286,7 @@ def _retry(turn: Turn, command: cmd.Retry) -> None:
             turn.emit(
                 ev.StepStarted(step=step.path, no=step.no, i=index, scope=scope, kind=step.kind, of=step.of)
             )  # fmt: skip
-            turn.effects.changes.append(
+            turn.effects.change(
                 fx.StepChange(no=step.no, status=STEP_RUNNING, seq=turn.state.seq, ended=False)
             )  # fmt: skip
     for scope, index, step in stopped:

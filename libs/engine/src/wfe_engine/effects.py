@@ -6,6 +6,7 @@ Every list is a batch for one statement. Times are Unix seconds; payloads are JS
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import replace
 
 from wfe_engine.plan import Clocks
 
@@ -30,14 +31,13 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of a row that is there. None leaves output, error and gate as they are."""
+    """A change of a row that is there. None leaves output and error as they are."""
 
     no: int
     status: str
     seq: int
     output: bytes | None = None
     error: bytes | None = None
-    gate: str | None = None
     due: float | None = None
     ended: bool = True
 
@@ -182,3 +182,60 @@ class Effects(msgspec.Struct, kw_only=True):
     rolled_back: int | None = None
     undone: list[int] = []
     output: bytes | None = None
+
+    # One decision may enter a step and end it again. A row is written once in a transaction, so what comes later is
+    # put into what is there already.
+
+    def change(self, change: StepChange) -> None:
+        """Change the row of a step no executor runs."""
+        for at, row in enumerate(self.steps):
+            if row.no == change.no:
+                self.steps[at] = replace(
+                    row,
+                    status=change.status,
+                    seq=change.seq,
+                    output=row.output if change.output is None else change.output,
+                    error=row.error if change.error is None else change.error,
+                    due=change.due,
+                    ended=change.ended,
+                )
+                return
+        for at, before in enumerate(self.changes):
+            if before.no == change.no:
+                output = before.output if change.output is None else change.output
+                error = before.error if change.error is None else change.error
+                self.changes[at] = replace(change, output=output, error=error)
+                return
+        self.changes.append(change)
+
+    def finish(self, finished: Finished) -> None:
+        """End a step an executor should run from outside."""
+        for at, d in enumerate(self.dispatches):
+            if d.no == finished.no:
+                del self.dispatches[at]
+                self.steps.append(
+                    StepRow(
+                        no=d.no, path=d.path, kind=d.kind, status=finished.status, seq=finished.seq, visit=d.visit,
+                        scope=d.scope, iteration=d.iteration, input=d.request, error=finished.error, ended=True,
+                    )
+                )  # fmt: skip
+                return
+        for at, r in enumerate(self.redispatches):
+            if r.no == finished.no:
+                del self.redispatches[at]
+                self.changes.append(StepChange(no=r.no, status=finished.status, seq=finished.seq, error=finished.error))
+                return
+        self.finished.append(finished)
+
+    def close_gate(self, gate: str, status: str) -> None:
+        """Withdraw or supersede a gate; one that opens in this very decision does not open at all."""
+        for at, opened in enumerate(self.gates):
+            if opened.id == gate:
+                del self.gates[at]
+                return
+        self.closed_gates.append(GateClose(id=gate, status=status))
+
+    def touched(self) -> set[int]:
+        """Numbers of the steps whose rows this writes."""
+        lists = (self.steps, self.changes, self.dispatches, self.again, self.finished, self.redispatches)
+        return {row.no for rows in lists for row in rows}

@@ -8,16 +8,37 @@ from wfe_engine import commands as cmd
 from wfe_engine import events as ev
 from wfe_engine.advance import advance_all
 from wfe_engine.errors import StateConflict
-from wfe_engine.plan import CONTAINERS
-from wfe_engine.scopes import depth
+from wfe_engine.plan import CONTAINERS, Plan
+from wfe_engine.scopes import ROOT, block_at, depth, place, step_prefix
 from wfe_engine.state import ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Scope, Step
 from wfe_engine.turn import Turn
 from wfe_engine.unwind import end_step
 
 
-def frontier(scopes: dict[str, Scope]) -> dict[str, Scope]:
+def frontier(plan: Plan, scopes: dict[str, Scope]) -> dict[str, Scope]:
     """The scopes of a snapshot with nothing entered but steps with blocks: what was live then is entered anew."""
-    return {key: replace(scope, live=_kept(scope), fault=None) for key, scope in scopes.items()} or {"": Scope()}
+    gone = tuple(key for _, _, _, key in early_finals(plan, scopes))
+    kept = {key: scope for key, scope in scopes.items() if not _within(key, gone)}
+    return {key: replace(scope, live=_kept(scope), fault=None) for key, scope in kept.items()} or {ROOT: Scope()}
+
+
+def early_finals(plan: Plan, scopes: dict[str, Scope]) -> list[tuple[str, int, int, str]]:
+    """Finally blocks of failing steps, outermost first: (scope, index, block, key).
+
+    What failed goes on when a run is retried or rolled back; what is to be done after it then waits for its end.
+    """
+    found = []
+    for key in sorted(scopes, key=depth):
+        if key != ROOT and block_at(plan, key).role == "finally":
+            scope, index, block, _ = place(key)
+            others = [k for k in scopes if k.startswith(step_prefix(scope, index)) and not _within(k, (key,))]
+            if others:
+                found.append((scope, index, block, key))
+    return found
+
+
+def _within(key: str, outer: tuple[str, ...]) -> bool:
+    return any(key == each or key.startswith(each + ".") for each in outer)
 
 
 def _kept(scope: Scope) -> dict[int, Step]:
@@ -80,7 +101,7 @@ def roll_back(turn: Turn, command: cmd.Rollback) -> None:
     for scope, index, step in turn.state.steps():
         if step.kind not in CONTAINERS:
             end_step(turn, scope, index, step, ROLLED_BACK, "rolled_back")
-    scopes, next_no = renumbered(frontier(command.scopes), turn.state.next_no)
+    scopes, next_no = renumbered(frontier(turn.plan, command.scopes), turn.state.next_no)
     deadline = None if turn.plan.total is None else turn.now + turn.plan.total
     turn.emit(
         ev.RunRolledBack(

@@ -76,9 +76,7 @@ def end_container(turn: Turn, scope: str, index: int, fault: Fault) -> None:
         turn.emit(ev.StepFailed(step=step.path, no=step.no, i=index, scope=scope, fault=fault))
         turn.record(scope, turn.node(scope, index).id, Record(status="failed", error=error))
     status = CANCELLED if stopped else "failed"
-    turn.effects.changes.append(
-        fx.StepChange(no=step.no, status=status, seq=turn.state.seq, error=None if stopped else error)
-    )
+    turn.effects.change(fx.StepChange(no=step.no, status=status, seq=turn.state.seq, error=None if stopped else error))
     if not stopped:
         here = turn.state.scopes[scope]
         if here.fault is None and not owner_fails(turn, scope):
@@ -106,11 +104,12 @@ def blocks_of(turn: Turn, scope: str, index: int) -> list[str]:
 
 
 def owner_fails(turn: Turn, scope: str) -> bool:
-    """Whether the step a block belongs to is failing, and this is not what it still does at its end."""
+    """Whether the step a block belongs to has failed or will, and this is not what it still does at its end."""
     if scope == ROOT:
         return False
     parent, index, _, _ = place(scope)
-    return turn.live(parent, index).fault is not None and turn.block(scope).role != "finally"
+    step = turn.live(parent, index)
+    return step.status != STEP_RUNNING or (step.fault is not None and turn.block(scope).role != "finally")
 
 
 def _look_again(turn: Turn, scope: str, index: int) -> None:
@@ -168,12 +167,12 @@ def end_step(turn: Turn, scope: str, index: int, step: Step, status: str, stop: 
         return
     if step.gate is not None:
         turn.emit(ev.ApprovalWithdrawn(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
-        turn.effects.closed_gates.append(fx.GateClose(id=step.gate, status="withdrawn"))
+        turn.effects.close_gate(step.gate, "withdrawn")
     if status == CANCELLED:
         turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
     if step.status == READY:
-        turn.effects.finished.append(fx.Finished(no=step.no, status=status, seq=turn.state.seq, stop=stop))
+        turn.effects.finish(fx.Finished(no=step.no, status=status, seq=turn.state.seq, stop=stop))
     else:
-        turn.effects.changes.append(fx.StepChange(no=step.no, status=status, seq=turn.state.seq))
+        turn.effects.change(fx.StepChange(no=step.no, status=status, seq=turn.state.seq))
     if step.status == WAITING:
         turn.effects.timers[step.no] = None

@@ -195,6 +195,9 @@ class Cycle:
         if decision.empty:
             item.done(Stale() if isinstance(item.command, cmd.Report) else None)
             return False
+        if work.effects and work.touches(decision.effects):
+            entry.pending.append(item)  # a row is written once in a transaction; it is decided again in the next
+            return False
         self._keep(work, item, decision)
         return True
 

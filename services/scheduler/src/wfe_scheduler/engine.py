@@ -140,7 +140,7 @@ class Engine:
                 labels=given,
                 forked_from=str(run_id),
                 snapshot=str(snapshot_id),
-                scopes=frontier(snapshot.state.scopes),
+                scopes=frontier(published.plan, snapshot.state.scopes),
                 next_no=snapshot.state.next_no,
                 inputs=await self._inputs(run_id, snapshot),
             )

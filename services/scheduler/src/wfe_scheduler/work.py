@@ -29,6 +29,11 @@ class Work:
         self.leases: dict[int, str] = {}
         self.leased: list[Dispatch] = []
 
+    def touches(self, effects: Effects) -> bool:
+        """Whether effects write rows that this work writes already."""
+        present = effects.touched()
+        return any(not present.isdisjoint(before.touched()) for before in self.effects)
+
     def write(self) -> RunWrite:
         """The run's share of the batch."""
         entry = self.entry

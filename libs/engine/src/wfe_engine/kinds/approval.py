@@ -78,7 +78,7 @@ def gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
     if command.outcome == "approve":
         turn.emit(ev.StepCompleted(**where))
         output = encode({"decision": "approve", "comment": command.comment, "decided_by": command.decided_by or None})
-        turn.effects.changes.append(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output))
+        turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output))
         complete_live(turn, scope, index, output, 0)
         return
     code, message = "APPROVAL_REJECTED", "the approval was rejected"
@@ -94,6 +94,6 @@ def gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
     )
     turn.emit(ev.StepFailed(**where, fault=fault))
     error = encode(fault)
-    turn.effects.changes.append(fx.StepChange(no=step.no, status="failed", seq=turn.state.seq, error=error))
+    turn.effects.change(fx.StepChange(no=step.no, status="failed", seq=turn.state.seq, error=error))
     turn.record(scope, turn.node(scope, index).id, Record(status="failed", error=error))
     fail_block(turn, scope, fault)

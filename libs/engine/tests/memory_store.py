@@ -1,0 +1,102 @@
+"""The run store's rows of one run, in memory: applies effects as strictly as the statements do, and reads them back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wfe_engine import effects as fx
+from wfe_engine.plan import CONTAINERS
+from wfe_engine.state import RunState
+from wfe_engine.values import Record, Values, record_key
+
+
+class Rows:
+    """Step, dispatch, gate and timer rows of a run."""
+
+    def __init__(self) -> None:
+        self.steps: dict[int, dict[str, Any]] = {}
+        self.dispatch: dict[int, dict[str, Any]] = {}
+        self.gates: dict[str, dict[str, Any]] = {}
+        self.timers: dict[int, float] = {}
+
+    def apply(self, effects: fx.Effects) -> None:
+        """Write what a decision brings about; every row it stands on must be there."""
+        for gate in effects.closed_gates:
+            assert self.gates[gate.id]["status"] == "open"
+            self.gates[gate.id]["status"] = gate.status
+        self.once(effects)
+        for change in effects.changes:
+            row = self.steps[change.no]
+            row.update(status=change.status, seq=change.seq)
+            row["output"] = change.output or row["output"]
+            row["error"] = change.error or row["error"]
+        for again in effects.again:
+            self.dispatch[again.no].update(attempt=again.attempt, available_at=again.available_at)
+        for finished in effects.finished:
+            gone = self.dispatch.pop(finished.no)
+            kept = self.steps.get(finished.no, gone)
+            self.steps[finished.no] = {
+                **gone,
+                "input": kept["input"],
+                "status": finished.status,
+                "seq": finished.seq,
+                "output": finished.output,
+                "error": finished.error,
+                "attempts": finished.attempts or 0,
+            }
+        if effects.rolled_back is not None:
+            for no, row in self.steps.items():
+                if row["seq"] > effects.rolled_back or no in effects.undone:
+                    row["status"] = "rolled_back"
+        for step in effects.steps:
+            self.steps[step.no] = _row(step, step.input) | {
+                "status": step.status, "seq": step.seq, "output": step.output, "error": step.error, "gate": step.gate,
+            }  # fmt: skip
+        for redispatch in effects.redispatches:
+            assert redispatch.no not in self.dispatch
+            self.dispatch[redispatch.no] = _row(redispatch, self.steps[redispatch.no]["input"])
+        for dispatch in effects.dispatches:
+            assert dispatch.no not in self.dispatch
+            assert dispatch.no not in self.steps
+            self.dispatch[dispatch.no] = _row(dispatch, dispatch.request)
+        for no, due in effects.timers.items():
+            if due is None:
+                self.timers.pop(no, None)
+            else:
+                self.timers[no] = due
+        for gate in effects.gates:
+            self.gates[gate.id] = {"no": gate.no, "status": "open"}
+
+    @staticmethod
+    def once(effects: fx.Effects) -> None:
+        """No row may be written by two statements but a dispatch row that gets another attempt and ends."""
+        lists = (effects.steps, effects.changes, effects.dispatches, effects.finished, effects.redispatches)
+        numbers = [row.no for rows in lists for row in rows]
+        assert len(numbers) == len(set(numbers))
+
+    def values(self, variables: dict[str, Any], state: RunState) -> Values:
+        """What a scheduler that has just read the run back knows of it."""
+        values = Values(variables, {"id": "r"})
+        live = {step.no for _, _, step in state.steps()}
+        prefixes = tuple(f"{i}/" for i, step in state.scopes[""].live.items() if step.kind in CONTAINERS)
+        for no, row in sorted(self.steps.items()):
+            if row["status"] == "rolled_back" or not (row["scope"] == "" or row["scope"].startswith(prefixes)):
+                continue
+            if no in live:
+                if row["input"] is not None:
+                    values.inputs[no] = row["input"]
+                if row.get("gate"):
+                    values.gates[no] = row["gate"]
+            else:
+                key = record_key(row["scope"], row["path"].rpartition("/")[2])
+                values.records[key] = Record(
+                    status=row["status"], output=row["output"], error=row["error"], attempts=row["attempts"]
+                )
+        return values
+
+
+def _row(step: Any, given: bytes | None) -> dict[str, Any]:
+    return {
+        "path": step.path, "scope": step.scope, "iteration": step.iteration, "kind": step.kind, "visit": step.visit,
+        "input": given, "status": "ready", "seq": 0, "output": None, "error": None, "attempts": 0, "attempt": 1,
+    }  # fmt: skip

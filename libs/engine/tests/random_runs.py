@@ -1,0 +1,177 @@
+"""Random plans of every kind, and a random life for their runs."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from msgspec.structs import replace
+from wfe_engine import commands as cmd
+from wfe_engine.errors import StateConflict
+from wfe_engine.plan import Block, Literal, Node, Path, Plan, Retry
+from wfe_engine.rewind import container_key, kept_steps
+from wfe_engine.state import ENDED, READY, Fault, RunState, decode_state
+
+CODES = ("HANDLER_ERROR", "HTTP_STATUS", "ATTEMPT_TIMEOUT")
+LEAVES = ("call", "call", "call", "http", "set", "wait", "approval", "checkpoint", "fail", "emit")
+CONTAINERS = ("parallel", "switch", "foreach", "loop", "try")
+
+
+def random_plan(rng: random.Random) -> Plan:
+    """A plan of up to three levels."""
+    return Plan("random", (), _block(rng, "", 0, 3), total=rng.choice((None, None, 500.0)))
+
+
+def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) -> Block:
+    count = rng.randint(1, most)
+    needs = [tuple(sorted(rng.sample(range(i), rng.randint(0, min(i, 2))))) for i in range(count)]
+    nodes = []
+    for i in range(count):
+        kind = rng.choice(CONTAINERS) if level < 3 and rng.random() < 0.35 else rng.choice(LEAVES)
+        id_ = f"s{level}{i}"
+        params, blocks = _filling(rng, kind, f"{prefix}{id_}/", level)
+        dependents = tuple(j for j in range(count) if i in needs[j])
+        condition = Literal(rng.random() < 0.5) if rng.random() < 0.15 else None
+        nodes.append(
+            Node(
+                id=id_, index=i, path=f"{prefix}{id_}", kind=kind, params=params, needs=needs[i],
+                dependents=dependents, condition=condition, retry=Retry(max_attempts=rng.randint(1, 2)),
+                blocks=blocks,
+            )
+        )  # fmt: skip
+    roots = tuple(i for i in range(count) if not needs[i])
+    return Block(tuple(nodes), roots, result=count - 1, **more)
+
+
+def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[Any, tuple[Block, ...]]:
+    def inner(name: str = "", most: int = 2, **more: Any) -> Block:
+        return _block(rng, f"{prefix}{name}/" if name else prefix, level + 1, most, name=name, **more)
+
+    match kind:
+        case "wait":
+            return Literal({"for": rng.randint(0, 20)}), ()
+        case "fail":
+            return Literal({"code": rng.choice(CODES), "message": "no"}), ()
+        case "checkpoint":
+            return Literal({"name": "here"}), ()
+        case "emit":
+            return Literal({"name": "note", "data": 1}), ()
+        case "approval":
+            return Literal({"title": "Go?"}), ()
+        case "parallel":
+            policy = rng.choice(("stop", "collect"))
+            return Literal({"on_failure": policy}), tuple(inner(f"b{i}") for i in range(rng.randint(1, 3)))
+        case "switch":
+            cases = [inner(f"c{i}", role="case", condition=Literal(rng.random() < 0.5)) for i in range(2)]
+            return Literal({}), (*cases, inner("else", role="else")) if rng.random() < 0.5 else tuple(cases)
+        case "foreach":
+            policy = rng.choice(("stop", "collect", {"tolerate": 1}, {"percent": 50}))
+            items = list(range(rng.randint(0, 4)))
+            params = {"items": items, "concurrency": rng.randint(1, 3), "on_failure": policy}
+            return Literal(params), (inner(),)
+        case "loop":
+            params = {"max": rng.randint(1, 3), "on_max": rng.choice(("fail", "complete"))}
+            role = rng.choice(("while", "until"))
+            # Until with false, or while with true, goes on to the cap.
+            return Literal(params), (inner(role=role, condition=Literal((role == "while") != (rng.random() < 0.3))),)
+        case "try":
+            blocks = [inner("body", role="body")]
+            if rng.random() < 0.7:
+                codes = rng.choice((None, ("HANDLER_ERROR",), ("H*",)))
+                blocks.append(inner("catch", role="catch", codes=codes))
+            if rng.random() < 0.5 or len(blocks) == 1:
+                blocks.append(inner("finally", role="finally"))
+            return Literal({}), tuple(blocks)
+    return Literal({"x": 1}) if rng.random() < 0.5 else Path("run", ("id",), "run.id"), ()
+
+
+class Life:
+    """Drives a run with random commands, then fairly to its end."""
+
+    def __init__(self, run: Any, rng: random.Random) -> None:
+        self.run = run
+        self.rng = rng
+        self.snapshots: list[tuple[int, RunState]] = []
+
+    def do(self, command: cmd.Command) -> None:
+        """Decide a command; a refusal changes nothing."""
+        before = self.run.state
+        try:
+            decision = self.run.do(command)
+        except StateConflict:
+            assert self.run.state == before
+            return
+        if decision.effects.rolled_back is not None:
+            self.snapshots = [found for found in self.snapshots if found[0] <= decision.effects.rolled_back]
+        self.snapshots += [(s.seq, decode_state(s.state)) for s in decision.effects.snapshots]
+
+    def step(self) -> None:
+        """One random thing."""
+        self.run.now += self.rng.random() * 10
+        chance = self.rng.random()
+        state = self.run.state
+        if chance < 0.06:
+            self.do(self.rng.choice((cmd.Pause(), cmd.Resume(), cmd.Resume())))
+        elif chance < 0.09:
+            self.do(cmd.Cancel(hard=self.rng.random() < 0.4))
+        elif chance < 0.16:
+            self.do(cmd.Retry())
+        elif chance < 0.19:
+            self.do(cmd.TakeSnapshot(snapshot=self.run.new_id()))
+        elif chance < 0.23 and self.snapshots:
+            self.roll_back(*self.rng.choice(self.snapshots))
+        elif chance < 0.30:
+            self.run.reload()
+        elif state.status not in ENDED:
+            self.progress(failing=0.3)
+
+    def roll_back(self, seq: int, state: RunState) -> None:
+        """Back to a snapshot, with the inputs its steps with blocks have on record."""
+        inputs = {
+            container_key(scope, index): self.run.rows.steps[step.no]["input"]
+            for scope, index, step in kept_steps(state.scopes)
+        }
+        self.do(cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs))
+
+    def progress(self, failing: float) -> bool:
+        """Something the run waits for happens; False when it waits for nothing."""
+        rows, state = self.run.rows, self.run.state
+        ready = [step for _, _, step in state.steps() if step.status == READY]
+        gates = [step for _, _, step in state.steps() if step.gate is not None and step.status not in ENDED]
+        choices = [*(("report", s) for s in ready), *(("gate", s) for s in gates), *(("timer", t) for t in rows.timers)]
+        if not choices:
+            return False
+        what, step = self.rng.choice(choices)
+        if what == "report":
+            fails = self.rng.random() < failing
+            fault = Fault(code=self.rng.choice(CODES), message="it broke") if fails else None
+            output = None if fails else b'{"ok":true}'
+            self.do(cmd.Report(no=step.no, output=output, fault=fault, executor="x"))
+        elif what == "gate":
+            outcome = "reject" if self.rng.random() < failing else "approve"
+            self.run.rows.gates[step.gate]["status"] = outcome
+            self.do(cmd.GateClosed(gate=step.gate, outcome=outcome))
+        else:
+            self.run.now = max(self.run.now, rows.timers[step])
+            self.do(cmd.TimerDue(no=step, due=rows.timers[step]))
+        return True
+
+    def finish(self) -> None:
+        """No more faults: the run must end, and nothing may be left of it."""
+        if self.run.state.paused_at is not None:
+            self.do(cmd.Resume())
+        for _ in range(3000):
+            if self.run.state.status in ENDED:
+                break
+            assert self.progress(failing=0.0), "the run waits for nothing and has not ended"
+        assert self.run.state.status in ENDED
+        assert not self.run.rows.dispatch
+        assert not self.run.rows.timers
+        assert "open" not in {gate["status"] for gate in self.run.rows.gates.values()}
+        settled = {"completed", "failed", "skipped", "cancelled", "rolled_back"}
+        assert {row["status"] for row in self.run.rows.steps.values()} <= settled
+
+
+def replaced(plan: Plan, **changes: Any) -> Plan:
+    """A plan with other fields."""
+    return replace(plan, **changes)
