@@ -5,15 +5,30 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 from wfe_engine import commands as cmd
-from wfe_engine.errors import StateConflict
+from wfe_engine.errors import NotFound, StateConflict
+from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Block, Literal, Node, Path, Plan, Retry
 from wfe_engine.rewind import container_key, kept_steps
-from wfe_engine.state import ENDED, READY, Fault, RunState, decode_state
+from wfe_engine.state import ENDED, READY, WAITING, Fault, RunState, Step, decode_state
 
 CODES = ("HANDLER_ERROR", "HTTP_STATUS", "ATTEMPT_TIMEOUT")
-LEAVES = ("call", "call", "call", "http", "set", "wait", "approval", "checkpoint", "fail", "emit")
+LEAVES = (
+    "call",
+    "call",
+    "call",
+    "http",
+    "set",
+    "wait",
+    "approval",
+    "checkpoint",
+    "fail",
+    "emit",
+    "wait_for",
+    "workflow",
+)
 CONTAINERS = ("parallel", "switch", "foreach", "loop", "try")
 
 
@@ -52,6 +67,12 @@ def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[An
             return Literal({"for": rng.randint(0, 20)}), ()
         case "fail":
             return Literal({"code": rng.choice(CODES), "message": "no"}), ()
+        case "wait_for":
+            more = rng.choice(({}, {"after": 30, "then": "complete"}, {"after": 30, "heartbeat": 10}))
+            names = rng.choice(({"signals": ["a", "b"]}, {"callback": "c"}, {"signals": ["b"], "callback": "c"}))
+            return Literal({**names, **more}), ()
+        case "workflow":
+            return Literal({"template": "t", "version": 1, "input": {}}), ()
         case "checkpoint":
             return Literal({"name": "here"}), ()
         case "emit":
@@ -98,7 +119,7 @@ class Life:
         before = self.run.state
         try:
             decision = self.run.do(command)
-        except StateConflict:
+        except (StateConflict, NotFound):
             assert self.run.state == before
             return
         if decision.effects.rolled_back is not None:
@@ -120,10 +141,31 @@ class Life:
             self.do(cmd.TakeSnapshot(snapshot=self.run.new_id()))
         elif chance < 0.23 and self.snapshots:
             self.roll_back(*self.rng.choice(self.snapshots))
-        elif chance < 0.30:
+        elif chance < 0.28:
             self.run.reload()
+        elif chance < 0.32:
+            self.signal(self.rng.choice(("a", "b", "c")))
+        elif chance < 0.34:
+            self.do(cmd.Alive(name=callback_name("c", ""), progress=b"1"))
         elif state.status not in ENDED:
             self.progress(failing=0.3)
+
+    def signal(self, name: str, iteration: str = "") -> None:
+        """A signal, or an answer to a callback."""
+        name = callback_name(name, iteration) if name == "c" else name
+        failed = name.startswith("callback") and self.rng.random() < 0.2
+        self.do(cmd.Signal(signal=self.run.new_id(), name=name, payload=b"{}", failed=failed))
+
+    def answer(self, step: Step, failing: float) -> None:
+        """What a waiting step waits for happens."""
+        if step.child is not None:
+            fault = Fault(code="CHILD_FAILED", message="no") if self.rng.random() < failing else None
+            self.do(cmd.ChildEnded(no=step.no, child=step.child, output=b"1", fault=fault))
+            return
+        row = self.run.rows.steps[step.no]
+        params = msgspec.json.decode(row["input"])
+        name = params["signals"][0] if "signals" in params else "c"
+        self.signal(name, row["iteration"])
 
     def roll_back(self, seq: int, state: RunState) -> None:
         """Back to a snapshot, with the inputs its steps with blocks have on record."""
@@ -138,7 +180,9 @@ class Life:
         rows, state = self.run.rows, self.run.state
         ready = [step for _, _, step in state.steps() if step.status == READY]
         gates = [step for _, _, step in state.steps() if step.gate is not None and step.status not in ENDED]
-        choices = [*(("report", s) for s in ready), *(("gate", s) for s in gates), *(("timer", t) for t in rows.timers)]
+        waiting = [step for _, _, step in state.steps() if step.status == WAITING and step.kind != "wait"]
+        choices = [("told", step) for step in waiting] + [("report", step) for step in ready]
+        choices += [("gate", step) for step in gates] + [("timer", number) for number in rows.timers]
         if not choices:
             return False
         what, step = self.rng.choice(choices)
@@ -147,6 +191,8 @@ class Life:
             fault = Fault(code=self.rng.choice(CODES), message="it broke") if fails else None
             output = None if fails else b'{"ok":true}'
             self.do(cmd.Report(no=step.no, output=output, fault=fault, executor="x"))
+        elif what == "told":
+            self.answer(step, failing)
         elif what == "gate":
             outcome = "reject" if self.rng.random() < failing else "approve"
             self.run.rows.gates[step.gate]["status"] = outcome

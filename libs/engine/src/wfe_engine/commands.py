@@ -101,6 +101,50 @@ class GateClosed(Command, frozen=True, kw_only=True):
     comment: str = ""
 
 
+class Signal(Command, frozen=True, kw_only=True):
+    """Something outside tells the run something, or answers a callback.
+
+    Attributes:
+        signal: Its id.
+        name: See `events.SignalReceived`.
+        payload: JSON bytes; of a failure an object with code and message.
+        failed: See there.
+    """
+
+    signal: str
+    name: str
+    payload: bytes = b"null"
+    failed: bool = False
+
+
+class Alive(Command, frozen=True, kw_only=True):
+    """The other side of a callback is still at work.
+
+    Attributes:
+        name: As of the answer it will give.
+        progress: What it says of it; JSON bytes, None when nothing.
+    """
+
+    name: str
+    progress: bytes | None = None
+
+
+class ChildEnded(Command, frozen=True, kw_only=True):
+    """A run that a step waits for has ended, or could not be started.
+
+    Attributes:
+        no: Step.
+        child: The run; another one than the step waits for is nothing to it.
+        output: JSON bytes of what it gave; None when it failed.
+        fault: Why it failed or was cancelled; None when it did not.
+    """
+
+    no: int
+    child: str
+    output: bytes | None = None
+    fault: Fault | None = None
+
+
 class Pause(Command, frozen=True, kw_only=True):
     """Claim nothing new."""
 

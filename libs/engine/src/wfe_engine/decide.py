@@ -19,7 +19,9 @@ from wfe_engine import retry
 from wfe_engine.advance import GO_ON_TIMER, advance, advance_all, complete_live, enter, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
+from wfe_engine.kinds import waiting
 from wfe_engine.kinds.approval import gate_closed
+from wfe_engine.kinds.children import child_ended
 from wfe_engine.plan import CONTAINERS, Plan
 from wfe_engine.rewind import early_finals, renumbered, roll_back, rows_of_containers
 from wfe_engine.scopes import ROOT, depth, place
@@ -52,6 +54,7 @@ class Decision(msgspec.Struct, frozen=True):
         effects: Rows to write with them.
         added: Records of steps that finished, by `record_key`.
         entered: Inputs of steps with blocks that were entered, by number: JSON bytes and value.
+        signals: Payloads of signals that came, by id; JSON bytes.
     """
 
     state: RunState
@@ -59,6 +62,7 @@ class Decision(msgspec.Struct, frozen=True):
     effects: Effects
     added: dict[str, Record]
     entered: dict[int, tuple[bytes, Any]]
+    signals: dict[str, bytes]
 
     @property
     def empty(self) -> bool:
@@ -82,7 +86,7 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
         and turn.state.status not in ENDED
     ):
         turn.snapshot("periodic")
-    return Decision(turn.state, turn.events, turn.effects, turn.added, turn.entered)
+    return Decision(turn.state, turn.events, turn.effects, turn.added, turn.entered, turn.signals)
 
 
 def _rule(kind: type[C]) -> Callable[[Callable[[Turn, C], None]], Callable[[Turn, C], None]]:
@@ -217,13 +221,16 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         fail_block(turn, ROOT, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
         return
     scope, index, step = found
-    turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
-    turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=b"null"))
-    turn.effects.timers[step.no] = None
-    complete_live(turn, scope, index, b"null", 0)
+    if step.kind == "wait_for":
+        waiting.due(turn, scope, index, step)
+    else:
+        waiting.complete(turn, scope, index, step, b"null")
 
 
 _RULES[cmd.GateClosed] = gate_closed
+_RULES[cmd.Signal] = waiting.signal
+_RULES[cmd.Alive] = waiting.alive
+_RULES[cmd.ChildEnded] = child_ended
 
 
 @_rule(cmd.Pause)
@@ -247,7 +254,7 @@ def _resume(turn: Turn, command: cmd.Resume) -> None:
     turn.emit(ev.RunResumed(paused_for=paused_for))
     turn.effects.release = paused_for
     for _, _, step in turn.state.steps():
-        if step.status == WAITING:
+        if step.status == WAITING and step.due is not None:
             turn.effects.timers[step.no] = step.due
     if turn.state.deadline is not None:
         turn.effects.timers[0] = turn.state.deadline

@@ -153,12 +153,37 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes
 
 
+class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal to keep; its payload is JSON bytes."""
+
+    id: str
+    name: str
+    payload: bytes
+
+
+class ChildWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What should become of a child run.
+
+    Attributes:
+        no: Step that waits for it.
+        child: The run.
+        wish: start, retry, cancel or terminate.
+        request: What it is started with; JSON bytes of {template, version, input, labels}.
+    """
+
+    no: int
+    child: str
+    wish: str
+    request: bytes = b"{}"
+
+
 class Effects(msgspec.Struct, kw_only=True):
     """All of one decision.
 
     Attributes:
         timers: Moment by step number; None takes the timer away.
         told: Gates whose decision the run has taken in.
+        children: Wishes for child runs; the last one of a step counts.
         hold: The run was paused: its dispatch rows and gates stand still.
         release: The run was resumed: they go on, this many seconds later; None otherwise.
         rolled_back: Step rows changed after this seq become rolled_back; None otherwise.
@@ -177,6 +202,8 @@ class Effects(msgspec.Struct, kw_only=True):
     closed_gates: list[GateClose] = []
     told: list[str] = []
     snapshots: list[SnapshotRow] = []
+    signals: list[SignalRow] = []
+    children: list[ChildWish] = []
     hold: bool = False
     release: float | None = None
     rolled_back: int | None = None

@@ -246,15 +246,60 @@ class Emitted(StepEvent, frozen=True, kw_only=True):
 
 
 class StepWaiting(StepEvent, frozen=True, kw_only=True):
-    """It was entered and waits for a moment.
+    """It was entered and waits for a moment, a signal or another run.
 
     Attributes:
-        due: That moment; Unix seconds.
+        due: When it is over at the latest; Unix seconds, None without a limit.
+        until: End of the whole wait, where `due` is the next sign of life.
+        child: UUID of the run it waits for.
+        callback: Key of the callback it takes, which may be answered again from now on.
     """
 
     TYPE: ClassVar[str] = "step.waiting"
     kind: str
-    due: float
+    due: float | None = None
+    until: float | None = None
+    child: str = ""
+    callback: str = ""
+
+
+class SignalReceived(Event, frozen=True, kw_only=True):
+    """A signal came; it is kept until a step takes it.
+
+    Attributes:
+        signal: UUID of its row, which holds the payload.
+        name: Its name; `callback:` and the callback's key for an answer to one.
+        failed: The other side says that what was waited for failed.
+    """
+
+    TYPE: ClassVar[str] = "signal.received"
+    signal: str
+    name: str
+    failed: bool = False
+
+
+class SignalTaken(StepEvent, frozen=True, kw_only=True):
+    """A step takes a signal.
+
+    Attributes:
+        signal: UUID of its row.
+    """
+
+    TYPE: ClassVar[str] = "signal.taken"
+    signal: str
+
+
+class CallbackAlive(StepEvent, frozen=True, kw_only=True):
+    """The other side of a callback is still at work.
+
+    Attributes:
+        due: When it must be heard of again; Unix seconds, None without a limit.
+        progress: What it says of it; JSON.
+    """
+
+    TYPE: ClassVar[str] = "callback.alive"
+    due: float | None = None
+    progress: Any = None
 
 
 class StepRetrying(StepEvent, frozen=True, kw_only=True):
@@ -378,7 +423,8 @@ TYPES: dict[str, type[Event]] = {
     for kind in (
         RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunRetried,
         RunRolledBack, SnapshotCreated, StepReady, StepStarted, StepWaiting, StepRetrying, StepCompleted, StepFailing,
-        StepFailed, StepSkipped, StepCancelled, BlockEnded, BlockFailing, Emitted, ApprovalRequested,
+        StepFailed, StepSkipped, StepCancelled, BlockEnded, BlockFailing, Emitted, SignalReceived, SignalTaken,
+        CallbackAlive, ApprovalRequested,
         ApprovalApproved, ApprovalRejected, ApprovalExpired, ApprovalWithdrawn,
     )
 }  # fmt: skip

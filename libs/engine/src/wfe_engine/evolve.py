@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from wfe_engine import events as ev
 from wfe_engine.scopes import child_key, place
 from wfe_engine.state import (
+    CALLBACK,
     CANCELLED,
     COMPLETED,
     FAILED,
@@ -21,6 +22,7 @@ from wfe_engine.state import (
     STEP_RUNNING,
     WAITING,
     WAITING_APPROVAL,
+    Letter,
     RunState,
     Scope,
     Step,
@@ -111,15 +113,17 @@ def _run_paused(state: RunState, event: ev.RunPaused, at: float) -> RunState:
     return replace(state, seq=state.seq + 1, paused_at=at)
 
 
+def _later(step: Step, seconds: float) -> Step:
+    until = None if step.until is None else step.until + seconds
+    return replace(step, due=None if step.due is None else step.due + seconds, until=until)
+
+
 @_rule(ev.RunResumed)
 def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
     scopes = {
         key: replace(
             scope,
-            live={
-                i: step if step.due is None else replace(step, due=step.due + event.paused_for)
-                for i, step in scope.live.items()
-            },
+            live={i: step if step.due is None else _later(step, event.paused_for) for i, step in scope.live.items()},
         )
         for key, scope in state.scopes.items()
     }
@@ -222,8 +226,36 @@ def _block_failing(state: RunState, event: ev.BlockFailing, at: float) -> RunSta
 
 @_rule(ev.StepWaiting)
 def _step_waiting(state: RunState, event: ev.StepWaiting, at: float) -> RunState:
-    step = Step(no=event.no, kind=event.kind, path=event.step, status=WAITING, visit=state.visit, due=event.due)
+    step = Step(
+        no=event.no,
+        kind=event.kind,
+        path=event.step,
+        status=WAITING,
+        visit=state.visit,
+        due=event.due,
+        until=event.until,
+        child=event.child or None,
+    )
+    if event.callback in state.answered:
+        state = replace(state, answered=tuple(key for key in state.answered if key != event.callback))
     return _entered(state, event, step)
+
+
+@_rule(ev.SignalReceived)
+def _signal_received(state: RunState, event: ev.SignalReceived, at: float) -> RunState:
+    letter = Letter(id=event.signal, name=event.name, failed=event.failed)
+    answered = (*state.answered, event.name) if event.name.startswith(CALLBACK) else state.answered
+    return replace(state, seq=state.seq + 1, mail=(*state.mail, letter), answered=answered)
+
+
+@_rule(ev.SignalTaken)
+def _signal_taken(state: RunState, event: ev.SignalTaken, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1, mail=tuple(m for m in state.mail if m.id != event.signal))
+
+
+@_rule(ev.CallbackAlive)
+def _callback_alive(state: RunState, event: ev.CallbackAlive, at: float) -> RunState:
+    return _changed(state, event, due=event.due)
 
 
 @_rule(ev.StepRetrying)

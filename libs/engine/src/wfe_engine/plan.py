@@ -202,8 +202,9 @@ WORK = frozenset({"http", "call"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
 #: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
 #: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
-#: fail: {code, message}. emit: {name, data}.
-CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit"})
+#: fail: {code, message}. emit: {name, data}. wait_for: {signals, callback, after (seconds or null), then, output,
+#: heartbeat (seconds or null)}. workflow: {template, version, input, labels}.
+CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit", "wait_for", "workflow"})
 #: Kinds that run blocks of steps.
 #: parallel: {on_failure}, a block a branch. switch: a block a case. foreach: {items, concurrency, on_failure}, one
 #: block. loop: {max, on_max}, one block. try: the body, then catches, then finally.

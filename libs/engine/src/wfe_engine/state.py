@@ -23,6 +23,8 @@ READY, WAITING = "ready", "waiting"
 STEP_RUNNING, SKIPPED, ROLLED_BACK = "running", "skipped", "rolled_back"
 #: Live steps that something will still happen to.
 LIVE = frozenset({READY, WAITING, WAITING_APPROVAL, STEP_RUNNING})
+#: What the names of answers to callbacks begin with.
+CALLBACK = "callback:"
 #: Code of the fault that steps end with when they are stopped and have not failed. No failure can have it: those are
 #: upper case.
 STOPPED = "stopped"
@@ -64,6 +66,8 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
         fault: What it ends with once nothing inside of it is active any more.
         caught: What its body failed with, for the block that takes it.
         last: Index of the block that ended last, and 1; 0 when none has.
+        until: Moment its whole wait ends, where `due` can come earlier; Unix seconds.
+        child: UUID of the run it waits for, as text.
     """
 
     no: int
@@ -82,6 +86,8 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     fault: Fault | None = None
     caught: Fault | None = None
     last: int = 0
+    until: float | None = None
+    child: str | None = None
 
 
 class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,6 +110,20 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
         return int(self.done, 16) | int(self.skipped, 16)
 
 
+class Letter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A signal that came and that no step has taken yet.
+
+    Attributes:
+        id: UUID, as text; names its row, which holds the payload.
+        name: Of the signal; `callback:` and the key of the callback for an answer to one.
+        failed: The other side says that what was waited for failed.
+    """
+
+    id: str
+    name: str
+    failed: bool = False
+
+
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Fold of a run's events.
 
@@ -119,6 +139,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
         snapshot_seq: Seq of the newest snapshot event.
         fault: Why it failed.
         reason: Short code of why it is in its state, e.g. approval_rejected.
+        mail: Signals no step has taken yet, oldest first.
+        answered: Callbacks that have been answered, by key.
     """
 
     status: str = PENDING
@@ -132,6 +154,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot_seq: int = 0
     fault: Fault | None = None
     reason: str = ""
+    mail: tuple[Letter, ...] = ()
+    answered: tuple[str, ...] = ()
 
     def steps(self) -> list[tuple[str, int, Step]]:
         """Every live step with the key of its scope and its index there."""

@@ -49,12 +49,26 @@ class Turn:
         effects: So far.
         added: Records of steps that finished in this decision.
         entered: Inputs of steps with blocks that were entered in this decision, by number: JSON bytes and value.
+        signals: Payloads of signals that came in this decision, by id.
         todo: Scopes and steps with blocks to look at before the decision is done.
         hard: Nothing that a template would still do at its end is begun any more.
         now: Moment of everything that happens; stands still while the run is paused, for what is frozen then.
     """
 
-    __slots__ = ("_places", "added", "effects", "entered", "env", "events", "hard", "now", "plan", "state", "todo")
+    __slots__ = (
+        "_places",
+        "added",
+        "effects",
+        "entered",
+        "env",
+        "events",
+        "hard",
+        "now",
+        "plan",
+        "signals",
+        "state",
+        "todo",
+    )
 
     def __init__(self, plan: Plan, state: RunState, env: Env) -> None:
         self.plan = plan
@@ -65,6 +79,7 @@ class Turn:
         self.effects = Effects()
         self.added: dict[str, Record] = {}
         self.entered: dict[int, tuple[bytes, Any]] = {}
+        self.signals: dict[str, bytes] = {}
         self.todo: deque[Callable[[], None]] = deque()
         self.hard = False
         self._places: dict[str, tuple[Block, str]] = {"": (plan.root, "")}

@@ -168,6 +168,9 @@ def end_step(turn: Turn, scope: str, index: int, step: Step, status: str, stop: 
     if step.gate is not None:
         turn.emit(ev.ApprovalWithdrawn(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
         turn.effects.close_gate(step.gate, "withdrawn")
+    if step.child is not None:
+        wish = "terminate" if turn.hard else "cancel"
+        turn.effects.children.append(fx.ChildWish(no=step.no, child=step.child, wish=wish))
     if status == CANCELLED:
         turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
     if step.status == READY:
