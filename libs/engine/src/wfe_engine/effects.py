@@ -167,7 +167,7 @@ class ChildWish(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         no: Step that waits for it.
         child: The run.
-        wish: start, retry, cancel or terminate.
+        wish: start, retry, cancel, terminate; done when nothing is wanted any more.
         request: What it is started with; JSON bytes of {template, version, input, labels}.
     """
 

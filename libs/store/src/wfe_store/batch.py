@@ -21,6 +21,7 @@ class NewRun(msgspec.Struct, kw_only=True):
         labels: JSON bytes of an object.
         sealed: Ciphertext by variable.
         key, key_hash: The Idempotency-Key it was started with, and the hash of the body.
+        parent, parent_no: Run and step that wait for it.
         copied_seq: Newest seq of the snapshot it was forked at.
         not_copied: Numbers of the steps that were live at that snapshot.
     """
@@ -35,6 +36,8 @@ class NewRun(msgspec.Struct, kw_only=True):
     created_by: UUID
     forked_from: UUID | None = None
     forked_snapshot: UUID | None = None
+    parent: UUID | None = None
+    parent_no: int = 0
     copied_seq: int = 0
     not_copied: list[int] = []
     sealed: dict[str, bytes] = {}
@@ -55,6 +58,7 @@ class RunWrite(msgspec.Struct, kw_only=True):
         effects: Of each decision, in order.
         leases: Executor by step number, for steps leased in this very commit.
         new: For a new run.
+        is_child: Another run waits for its end.
     """
 
     run: UUID
@@ -69,6 +73,7 @@ class RunWrite(msgspec.Struct, kw_only=True):
     effects: list[Effects] = []
     leases: dict[int, str] = {}
     new: NewRun | None = None
+    is_child: bool = False
 
 
 def fence_of(version: int) -> int:
@@ -108,7 +113,7 @@ class Batch:
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self.new_runs = Columns(20)
+        self.new_runs = Columns(22)
         self.runs = Columns(11)
         self.events = Columns(6)
         self.steps = Columns(15)
@@ -127,6 +132,11 @@ class Batch:
         self.release = Columns(2)
         self.rolled_back = Columns(2)
         self.undone = Columns(2)
+        self.signals = Columns(4)
+        self.children = Columns(7)
+        self.children_done = Columns(2)
+        self.children_ended = Columns(1)
+        self.children_begun = Columns(1)
         self.keys = Columns(4)
         self.sealed = Columns(3)
         self.copies = Columns(4)
@@ -141,6 +151,16 @@ class Batch:
             seq += 1
         for effects in write.effects:
             self._effects(write, effects)
+        if write.is_child and write.state.status in ENDED:
+            self.children_ended.add(run)
+        wishes = {wish.no: wish for effects in write.effects for wish in effects.children}
+        for no, wish in wishes.items():
+            if wish.wish == "done":
+                self.children_done.add(run, no)
+            else:
+                self.children.add(
+                    run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request.decode()
+                )
 
     def _run(self, write: RunWrite) -> None:
         state = write.state
@@ -158,8 +178,10 @@ class Batch:
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
             write.version, state.seq, state.epoch, text, new.input.decode(), output, error, new.labels.decode(),
-            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, ended,
+            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None, ended,
         )  # fmt: skip
+        if new.parent is not None:
+            self.children_begun.add(write.run)
         if new.key is not None:
             self.keys.add(new.owner, new.key, new.key_hash, write.run)
         for name, ciphertext in new.sealed.items():
@@ -222,6 +244,8 @@ class Batch:
             self.told.add(UUID(gate))
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state.decode())
+        for signal in effects.signals:
+            self.signals.add(run, UUID(signal.id), signal.name, signal.payload.decode())
         if effects.hold:
             self.hold.add(run)
         if effects.release is not None:

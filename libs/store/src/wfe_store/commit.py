@@ -79,6 +79,11 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.SET_TIMERS, batch.timers)
     add(sql.INSERT_GATES, batch.gates, before=(now,))
     add(sql.TOLD_GATES, batch.told, before=(now,))
+    add(sql.INSERT_SIGNALS, batch.signals, before=(now,))
+    add(sql.FORGET_CHILDREN, batch.children_done)
+    add(sql.WISH_CHILDREN, batch.children, before=(now,))
+    add(sql.CHILDREN_BEGUN, batch.children_begun, after=(batch.children_begun.count,))
+    add(sql.CHILDREN_ENDED, batch.children_ended)
     add(sql.INSERT_SNAPSHOTS, batch.snapshots, before=(now,))
     add(sql.INSERT_EVENTS, batch.events, before=(now,))
     return script

@@ -16,16 +16,17 @@ SETTINGS = (
 
 INSERT_RUNS = """
 INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
-    state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, created_at,
-    started_at, updated_at, ended_at)
+    state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run,
+    parent_no, created_at, started_at, updated_at, ended_at)
 SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
     d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-    d.forked_snapshot, n.now, n.now, n.now, CASE WHEN d.ended THEN n.now END
+    d.forked_snapshot, d.parent_run, d.parent_no, n.now, n.now, n.now, CASE WHEN d.ended THEN n.now END
 FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::int[],
     %b::int[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
-    %b::uuid[], %b::bool[])
+    %b::uuid[], %b::uuid[], %b::int[], %b::bool[])
     AS d (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch, state,
-    input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, ended),
+    input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run, parent_no,
+    ended),
     (SELECT to_timestamp(%b::float8) AS now) n
 """
 
@@ -238,6 +239,42 @@ UNDO_STEPS = """
 UPDATE steps s SET status = 'rolled_back'
 FROM unnest(%b::uuid[], %b::int[]) AS d (run_id, no)
 WHERE s.run_id = d.run_id AND s.no = d.no
+"""
+
+INSERT_SIGNALS = """
+INSERT INTO signals (run_id, id, name, payload, at)
+SELECT d.run_id, d.id, d.name, d.payload, to_timestamp(%b::float8)
+FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[]) AS d (run_id, id, name, payload)
+"""
+
+#: What steps want of their child runs; a later wish takes the place of an earlier one.
+WISH_CHILDREN = """
+INSERT INTO children (run_id, no, child_id, owner_id, started_by, wish, request, wished_at)
+SELECT d.run_id, d.no, d.child_id, d.owner_id, d.started_by, d.wish, d.request, to_timestamp(%b::float8)
+FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::text[])
+    AS d (run_id, no, child_id, owner_id, started_by, wish, request)
+ON CONFLICT (run_id, no) DO UPDATE SET child_id = excluded.child_id, wish = excluded.wish, done = false, ended = false,
+    wished_at = excluded.wished_at
+"""
+
+FORGET_CHILDREN = """
+DELETE FROM children c USING unnest(%b::uuid[], %b::int[]) AS d (run_id, no) WHERE c.run_id = d.run_id AND c.no = d.no
+"""
+
+#: A child begins only while its parent still wants it to.
+CHILDREN_BEGUN = """
+WITH u AS (
+    UPDATE children c SET done = true FROM unnest(%b::uuid[]) AS d (id)
+    WHERE c.child_id = d.id AND c.wish = 'start'
+    RETURNING 1
+)
+SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'parents that wait')
+"""
+
+#: A child's end is noted with it, for telling its parent.
+CHILDREN_ENDED = """
+UPDATE children c SET ended = true FROM unnest(%b::uuid[]) AS d (id)
+WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
 """
 
 INSERT_KEYS = """

@@ -94,7 +94,7 @@ class Plans:
 
     async def _compile(self, resolved: Resolved) -> Published:
         # Compiling a large template takes tens of milliseconds; the loop has other things to do.
-        plan = await asyncio.to_thread(wfe_language.compile, resolved.source)
+        plan = await asyncio.to_thread(wfe_language.compile, resolved.source, resolved.pins)
         published = Published(resolved.template_id, resolved.name, resolved.version, plan, queues_of(plan.root))
         self._plans[(resolved.template_id, resolved.version)] = published
         while len(self._plans) > PLANS:

@@ -9,6 +9,7 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 
+from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.dispatcher import Dispatcher
 from wfe_scheduler.executors import Executors
@@ -31,6 +32,7 @@ class Teller:
         executors: Executors,
         watchers: Watchers,
         sweeper: Sweeper,
+        children: Children,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -38,11 +40,13 @@ class Teller:
         self._executors = executors
         self._watchers = watchers
         self._sweeper = sweeper
+        self._children = children
         self._granted: dict[str, list[m.Lease]] = {}
 
     def committed(self, outcome: Outcome) -> None:
         """Called before the commands of a commit are answered."""
         self._granted = self._dispatcher.granted(outcome)
+        self._children.committed(outcome)
         now = self._clock.now()
         elsewhere: dict[str, list[bytes]] = {}
         for work in outcome.works:

@@ -33,6 +33,7 @@ def child_ended(turn: Turn, command: cmd.ChildEnded) -> None:
     if found is None or found[2].child != command.child or found[2].status != WAITING or turn.state.status in ENDED:
         return
     scope, index, step = found
+    turn.effects.children.append(fx.ChildWish(no=step.no, child=command.child, wish="done"))
     if command.fault is None:
         complete(turn, scope, index, step, command.output or b"null")
     else:

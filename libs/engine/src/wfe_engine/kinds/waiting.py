@@ -10,7 +10,7 @@ from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.advance import complete_entering, complete_live, fail_entering
-from wfe_engine.errors import NotFound, ResourceExhausted, StateConflict
+from wfe_engine.errors import ResourceExhausted, StateConflict
 from wfe_engine.plan import Node
 from wfe_engine.rules import ENTER, rule
 from wfe_engine.state import CALLBACK, ENDED, WAITING, Fault, Letter, Step, shown_status
@@ -159,7 +159,7 @@ def alive(turn: Turn, command: cmd.Alive) -> None:
             if due is not None and turn.state.paused_at is None:
                 turn.effects.timers[step.no] = due
             return
-    raise NotFound("nothing waits for this callback yet", reason="CALLBACK_NOT_OPEN")
+    raise StateConflict("nothing waits for this callback yet", reason="CALLBACK_NOT_OPEN")
 
 
 def due(turn: Turn, scope: str, index: int, step: Step) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from wfe_engine import plan
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
-from wfe_language.compiler.kinds import KINDS, LATER_KINDS
+from wfe_language.compiler.kinds import KINDS, LATER_KINDS, TEMPLATE_NAME, TEMPLATE_RULE
 from wfe_language.compiler.reading import Missing, Reading
 from wfe_language.compiler.structure import STRUCTURES
 from wfe_language.compiler.values import Scope, Values
@@ -24,7 +24,6 @@ MOST_STEPS = 1000
 #: Steps that hold steps, in each other.
 MOST_NESTING = 16
 
-TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}", re.ASCII)
 QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "steps", "output")
@@ -62,8 +61,13 @@ class _Before:
 class TemplateReader:
     """Reads one document; `reading.faults` has what is wrong with it afterwards."""
 
-    def __init__(self, positions: Positions, handlers: Collection[str] | None = None) -> None:
-        self.reading = Reading(positions, handlers)
+    def __init__(
+        self,
+        positions: Positions,
+        handlers: Collection[str] | None = None,
+        templates: Mapping[str, tuple[str, int]] | None = None,
+    ) -> None:
+        self.reading = Reading(positions, handlers, templates)
         self.values = Values(self.reading)
         self._steps = 0
         self._nesting = 0
@@ -73,9 +77,8 @@ class TemplateReader:
         """The plan; to be used only when there are no faults."""
         reading = self.reading
         given = reading.object(document, (), _TOP, required=("name", "steps"), mend="Write `name:` and `steps:`.")
-        rule = "Use a-z, 0-9 and -, beginning with a letter or digit, at most 100 characters."
         name = reading.optional(
-            given, (), "name", lambda v, w: reading.name(v, w, "The template's name", TEMPLATE_NAME, rule)
+            given, (), "name", lambda v, w: reading.name(v, w, "The template's name", TEMPLATE_NAME, TEMPLATE_RULE)
         )
         reading.optional(given, (), "description", lambda v, w: reading.text(v, w, "Describe the template.", most=4000))
         variables = reading.optional(given, (), "variables", lambda v, w: read_variables(reading, v, w))
