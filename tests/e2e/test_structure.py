@@ -157,3 +157,29 @@ async def test_child_runs_give_their_output_and_are_cancelled_with_their_parent(
     async with asyncio.timeout(30):
         while (await child())["status"] != "cancelled":
             await asyncio.sleep(0.05)
+
+
+COMPENSATED = """
+name: compensated
+steps:
+  - id: reserve
+    call: {handler: echo, input: {id: r1}}
+    compensate: {call: {handler: echo, input: {release: "${{ steps.reserve.output.id }}"}}}
+  - id: charge
+    call: {handler: echo, input: {id: c1}}
+    compensate: {call: {handler: echo, input: {refund: "${{ steps.charge.output.id }}"}}}
+  - {id: ship, fail: {code: NO_STOCK, message: nothing left}}
+"""
+
+
+async def test_what_was_done_is_taken_back_in_reverse_order_when_the_run_fails(sam, publish):
+    found = await ended(sam, await start(sam, await publish(COMPENSATED)))
+    assert (found["status"], found["error"]["code"]) == ("failed", "NO_STOCK")
+    steps = {step["path"]: step for step in found["steps"]}
+    assert steps["charge~"]["output"] == {"refund": "c1"}
+    assert steps["reserve~"]["output"] == {"release": "r1"}
+    order = [event["data"]["step"] for event in found["events"] if event["type"] == "step.completed"]
+    assert order == ["reserve", "charge", "charge~", "reserve~"]
+    with pytest.raises(Refused) as refusal:
+        await sam.post(f"/api/v1/workflows/{found['id']}/retry", {})
+    assert refusal.value.status == 409

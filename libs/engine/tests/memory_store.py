@@ -71,10 +71,15 @@ class Rows:
 
     @staticmethod
     def once(effects: fx.Effects) -> None:
-        """No row may be written by two statements but a dispatch row that gets another attempt and ends."""
-        lists = (effects.steps, effects.changes, effects.dispatches, effects.finished, effects.redispatches)
+        """No row may be written by two statements.
+
+        But a dispatch row that gets another attempt and ends, and one that is made of a step row put before it.
+        """
+        lists = (effects.steps, effects.changes, effects.dispatches, effects.finished)
         numbers = [row.no for rows in lists for row in rows]
-        assert len(numbers) == len(set(numbers))
+        assert len(numbers) == len(set(numbers)), numbers
+        again = [row.no for rows in lists[1:] for row in rows] + [row.no for row in effects.redispatches]
+        assert len(again) == len(set(again)), again
 
     def values(self, variables: dict[str, Any], state: RunState) -> Values:
         """What a scheduler that has just read the run back knows of it."""

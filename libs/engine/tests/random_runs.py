@@ -34,7 +34,8 @@ CONTAINERS = ("parallel", "switch", "foreach", "loop", "try")
 
 def random_plan(rng: random.Random) -> Plan:
     """A plan of up to three levels."""
-    return Plan("random", (), _block(rng, "", 0, 3), total=rng.choice((None, None, 500.0)))
+    triggers = frozenset(t for t in ("failure", "cancel", "rollback") if rng.random() < 0.5)
+    return Plan("random", (), _block(rng, "", 0, 3), total=rng.choice((None, None, 500.0)), compensate_on=triggers)
 
 
 def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) -> Block:
@@ -47,11 +48,14 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
         params, blocks = _filling(rng, kind, f"{prefix}{id_}/", level)
         dependents = tuple(j for j in range(count) if i in needs[j])
         condition = Literal(rng.random() < 0.5) if rng.random() < 0.15 else None
+        undo = None
+        if kind not in CONTAINERS and rng.random() < 0.15:
+            undo = Node(id=id_, index=i, path=f"{prefix}{id_}~", kind="call", params=Literal({}))
         nodes.append(
             Node(
                 id=id_, index=i, path=f"{prefix}{id_}", kind=kind, params=params, needs=needs[i],
                 dependents=dependents, condition=condition, retry=Retry(max_attempts=rng.randint(1, 2)),
-                blocks=blocks,
+                blocks=blocks, compensate=undo,
             )
         )  # fmt: skip
     roots = tuple(i for i in range(count) if not needs[i])
@@ -69,7 +73,8 @@ def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[An
             return Literal({"code": rng.choice(CODES), "message": "no"}), ()
         case "wait_for":
             more = rng.choice(({}, {"after": 30, "then": "complete"}, {"after": 30, "heartbeat": 10}))
-            names = rng.choice(({"signals": ["a", "b"]}, {"callback": "c"}, {"signals": ["b"], "callback": "c"}))
+            callback = {"callback": prefix.strip("/").replace("/", "-")}
+            names = rng.choice(({"signals": ["a", "b"]}, callback, {"signals": ["b"], **callback}))
             return Literal({**names, **more}), ()
         case "workflow":
             return Literal({"template": "t", "version": 1, "input": {}}), ()
@@ -144,17 +149,25 @@ class Life:
         elif chance < 0.28:
             self.run.reload()
         elif chance < 0.32:
-            self.signal(self.rng.choice(("a", "b", "c")))
+            self.signal(self.rng.choice(("a", "b")))
         elif chance < 0.34:
-            self.do(cmd.Alive(name=callback_name("c", ""), progress=b"1"))
+            self.alive()
         elif state.status not in ENDED:
             self.progress(failing=0.3)
 
-    def signal(self, name: str, iteration: str = "") -> None:
+    def signal(self, name: str) -> None:
         """A signal, or an answer to a callback."""
-        name = callback_name(name, iteration) if name == "c" else name
-        failed = name.startswith("callback") and self.rng.random() < 0.2
+        failed = name.startswith("callback:") and self.rng.random() < 0.2
         self.do(cmd.Signal(signal=self.run.new_id(), name=name, payload=b"{}", failed=failed))
+
+    def alive(self) -> None:
+        """The other side of some callback is heard of."""
+        for _, _, step in self.run.state.steps():
+            given = self.run.rows.steps[step.no]["input"] if step.kind == "wait_for" else b"{}"
+            if step.status == WAITING and "callback" in (params := msgspec.json.decode(given)):
+                name = callback_name(params["callback"], self.run.rows.steps[step.no]["iteration"])
+                self.do(cmd.Alive(name=name, progress=b"1"))
+                return
 
     def answer(self, step: Step, failing: float) -> None:
         """What a waiting step waits for happens."""
@@ -164,8 +177,9 @@ class Life:
             return
         row = self.run.rows.steps[step.no]
         params = msgspec.json.decode(row["input"])
-        name = params["signals"][0] if "signals" in params else "c"
-        self.signal(name, row["iteration"])
+        self.signal(
+            params["signals"][0] if "signals" in params else callback_name(params["callback"], row["iteration"])
+        )
 
     def roll_back(self, seq: int, state: RunState) -> None:
         """Back to a snapshot, with the inputs its steps with blocks have on record."""
@@ -173,7 +187,7 @@ class Life:
             container_key(scope, index): self.run.rows.steps[step.no]["input"]
             for scope, index, step in kept_steps(state.scopes)
         }
-        self.do(cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs))
+        self.do(cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs, undo=state.undo))
 
     def progress(self, failing: float) -> bool:
         """Something the run waits for happens; False when it waits for nothing."""

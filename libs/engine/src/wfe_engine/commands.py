@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from wfe_engine.state import Fault, Scope
+from wfe_engine.state import Fault, Scope, Undo
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,12 +182,14 @@ class Rollback(Command, frozen=True, kw_only=True):
         seq: Last event it holds.
         scopes: Its scopes.
         inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
+        undo: Its steps whose effects can be taken back.
     """
 
     snapshot: str
     seq: int
     scopes: dict[str, Scope]
     inputs: dict[str, bytes] = {}
+    undo: tuple[Undo, ...] = ()
 
 
 class Advance(Command, frozen=True, kw_only=True):

@@ -13,9 +13,9 @@ import msgspec
 from msgspec.structs import replace
 
 from wfe_engine import commands as cmd
+from wfe_engine import compensate, retry
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
-from wfe_engine import retry
 from wfe_engine.advance import GO_ON_TIMER, advance, advance_all, complete_live, enter, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
@@ -24,7 +24,7 @@ from wfe_engine.kinds.approval import gate_closed
 from wfe_engine.kinds.children import child_ended
 from wfe_engine.plan import CONTAINERS, Plan
 from wfe_engine.rewind import early_finals, renumbered, roll_back, rows_of_containers
-from wfe_engine.scopes import ROOT, depth, place
+from wfe_engine.scopes import ROOT, UNDO, depth, place
 from wfe_engine.state import (
     CANCELLED,
     ENDED,
@@ -38,7 +38,7 @@ from wfe_engine.state import (
     shown_status,
 )
 from wfe_engine.turn import Env, Turn, encode
-from wfe_engine.unwind import fail_block
+from wfe_engine.unwind import end_run, end_step, fail_block, owner_fails
 from wfe_engine.values import Record
 
 C = TypeVar("C", bound=cmd.Command)
@@ -84,6 +84,7 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
         env.snapshot_every
         and turn.state.seq - turn.state.snapshot_seq >= env.snapshot_every
         and turn.state.status not in ENDED
+        and not turn.state.phase
     ):
         turn.snapshot("periodic")
     return Decision(turn.state, turn.events, turn.effects, turn.added, turn.entered, turn.signals)
@@ -177,6 +178,9 @@ def _report(turn: Turn, command: cmd.Report) -> None:
 
 
 def _failed(turn: Turn, scope: str, step_id: str, fault: Fault, attempts: int) -> None:
+    if scope == UNDO:
+        compensate.go_on(turn)
+        return
     turn.record(scope, step_id, Record(status="failed", error=encode(fault), attempts=attempts))
     fail_block(turn, scope, fault)
 
@@ -216,6 +220,9 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         return
     if due > turn.now:
         turn.effects.timers[command.no] = due
+        return
+    if found is None and turn.state.phase:
+        turn.effects.timers[0] = None  # it is ending already
         return
     if found is None:
         fail_block(turn, ROOT, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
@@ -267,13 +274,32 @@ def _cancel(turn: Turn, command: cmd.Cancel) -> None:
         raise _refuse(turn, "terminated" if command.hard else "cancelled", "one that has not ended")
     turn.hard = command.hard
     fault = Fault(code=STOPPED, message="the run was stopped", details={"terminated": True} if command.hard else {})
+    if turn.state.phase:
+        _cancel_compensating(turn, fault)
+        return
     fail_block(turn, ROOT, fault, "terminated" if command.hard else "cancelled")
+
+
+def _cancel_compensating(turn: Turn, fault: Fault) -> None:
+    """Compensations go on under a gentle cancel, and end with it; the hard one stops them."""
+    if not turn.hard:
+        turn.emit(ev.RunCompensating(fault=fault))
+        return
+    for scope, index, step in turn.state.steps():
+        if scope == UNDO:
+            end_step(turn, scope, index, step, CANCELLED, "terminated")
+    end_run(turn, fault)
 
 
 @_rule(cmd.Retry)
 def _retry(turn: Turn, command: cmd.Retry) -> None:
     if turn.state.status not in (FAILED, CANCELLED):
         raise _refuse(turn, "retried", "failed or cancelled")
+    if turn.state.compensated:
+        raise StateConflict(
+            "what the run's steps did was taken back; start it anew, or roll it back to before them",
+            reason="RUN_COMPENSATED",
+        )
     deadline = None if turn.plan.total is None else turn.now + turn.plan.total
     turn.emit(ev.RunRetried(deadline=deadline))
     if deadline is not None:
@@ -297,8 +323,10 @@ def _retry(turn: Turn, command: cmd.Retry) -> None:
                 fx.StepChange(no=step.no, status=STEP_RUNNING, seq=turn.state.seq, ended=False)
             )  # fmt: skip
     for scope, index, step in stopped:
-        gone = turn.state.status in ENDED or scope not in turn.state.scopes
-        if gone or (step.kind in CONTAINERS and step.next):
+        here = turn.state.scopes.get(scope)
+        if here is None or here.fault is not None or turn.state.status in ENDED or owner_fails(turn, scope):
+            continue  # what was entered again before it failed at once
+        if step.kind in CONTAINERS and step.next:
             continue
         node = turn.node(scope, index)
         if enter(turn, scope, node, again=step):
@@ -308,6 +336,8 @@ def _retry(turn: Turn, command: cmd.Retry) -> None:
 
 @_rule(cmd.TakeSnapshot)
 def _take_snapshot(turn: Turn, command: cmd.TakeSnapshot) -> None:
+    if turn.state.phase:
+        raise StateConflict("the run is taking back what its steps did", reason="RUN_STATE")
     turn.snapshot("demand", command.name, command.snapshot)
 
 

@@ -15,6 +15,7 @@ import msgspec
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = "pending", "running", "completed", "failed", "cancelled"
 #: Shown over a lifecycle of pending or running.
 PAUSED, WAITING_APPROVAL = "paused", "waiting_approval"
+COMPENSATING = "compensating"
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED})
 
 #: Status of a step while it is live in the state. ready covers running: leases are not part of the state.
@@ -124,6 +125,31 @@ class Letter(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: bool = False
 
 
+class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A completed step whose effects can be taken back.
+
+    Attributes:
+        no: Number of the step that does it; its row is there, with its input.
+        path: Of the completed step.
+        scope, index: Where the completed step is.
+    """
+
+    no: int
+    path: str
+    scope: str = ""
+    index: int = 0
+
+
+class Return(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A snapshot the run goes back to once compensations are done; see `commands.Rollback`."""
+
+    snapshot: str
+    seq: int
+    scopes: dict[str, Scope]
+    undo: tuple[Undo, ...] = ()
+    inputs: dict[str, bytes] = msgspec.field(default_factory=dict)
+
+
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Fold of a run's events.
 
@@ -141,6 +167,12 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
         reason: Short code of why it is in its state, e.g. approval_rejected.
         mail: Signals no step has taken yet, oldest first.
         answered: Callbacks that have been answered, by key.
+        undo: Completed steps whose effects can be taken back, in the order of their completion.
+        phase: compensating while they are; empty otherwise.
+        ending: What the run ends with once that is done; None when it goes back to a snapshot.
+        returning: That snapshot.
+        not_undone: Paths of steps whose compensation failed.
+        compensated: Effects of completed steps were taken back: they do not count as done any more.
     """
 
     status: str = PENDING
@@ -156,6 +188,12 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     mail: tuple[Letter, ...] = ()
     answered: tuple[str, ...] = ()
+    undo: tuple[Undo, ...] = ()
+    phase: str = ""
+    ending: Fault | None = None
+    returning: Return | None = None
+    not_undone: tuple[str, ...] = ()
+    compensated: bool = False
 
     def steps(self) -> list[tuple[str, int, Step]]:
         """Every live step with the key of its scope and its index there."""
@@ -189,6 +227,16 @@ def shown_status(state: RunState) -> str:
                 return RUNNING
             gates = gates or step.status == WAITING_APPROVAL
     return WAITING_APPROVAL if gates else RUNNING
+
+
+def shown_phase(state: RunState) -> str:
+    """What a run is busy with when its status does not say it: compensating, cancelling or failing; mostly empty."""
+    if state.status in ENDED or state.phase:
+        return state.phase
+    root = state.scopes.get("")
+    if root is None or root.fault is None:
+        return ""
+    return "cancelling" if root.fault.code == STOPPED else "failing"
 
 
 def is_parked(state: RunState) -> bool:

@@ -12,8 +12,8 @@ from wfe_engine import events as ev
 from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
-from wfe_engine.scopes import child_key, place
-from wfe_engine.state import Fault, RunState, Step, encode_state
+from wfe_engine.scopes import UNDO, child_key, place
+from wfe_engine.state import Fault, RunState, Step, Undo, encode_state
 from wfe_engine.values import Evaluate, Record, Values, View, record_key
 
 _encode = msgspec.json.encode
@@ -117,7 +117,16 @@ class Turn:
 
     def node(self, scope: str, index: int) -> Node:
         """A step of a scope, as the template has it."""
+        if scope == UNDO:
+            return self.undoing(self.live(scope, index).no)[0]
         return self.block(scope).nodes[index]
+
+    def undoing(self, no: int) -> tuple[Node, Undo]:
+        """What takes a completed step back, by the number of the step that does it."""
+        undo = next(undo for undo in self.state.undo if undo.no == no)
+        node = self.node(undo.scope, undo.index).compensate
+        assert node is not None
+        return node, undo
 
     def live(self, scope: str, index: int) -> Step:
         """A live step of a scope."""

@@ -9,6 +9,7 @@ Steps and scopes that ended so stay in the state: a retried run goes on in them.
 
 from __future__ import annotations
 
+from wfe_engine import compensate
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.plan import CONTAINERS
@@ -127,7 +128,8 @@ def _look_again(turn: Turn, scope: str, index: int) -> None:
 
 def _block_failed(turn: Turn, scope: str, fault: Fault) -> None:
     if scope == ROOT:
-        _end_run(turn, fault)
+        if not compensate.begins(turn, fault):
+            end_run(turn, fault)
         return
     parent, index, block, round_ = place(scope)
     step = turn.live(parent, index)
@@ -137,11 +139,13 @@ def _block_failed(turn: Turn, scope: str, fault: Fault) -> None:
         BLOCK_FAILED[step.kind](turn, parent, index, block, round_, fault)
 
 
-def _end_run(turn: Turn, fault: Fault) -> None:
+def end_run(turn: Turn, fault: Fault) -> None:
+    """The run ends with a fault; nothing in it is active."""
     if fault.code == STOPPED:
         turn.emit(ev.RunCancelled(terminated=bool(fault.details.get("terminated"))))
     else:
         turn.emit(ev.RunFailed(fault=fault, code=fault.code.lower()))
+    compensate.leave(turn)
     turn.effects.timers[0] = None
 
 

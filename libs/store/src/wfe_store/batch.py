@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from wfe_engine.effects import Dispatch, Effects, Redispatch
 from wfe_engine.events import Event, encode_event
-from wfe_engine.state import ENDED, RunState, encode_state, shown_status
+from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 _encode = msgspec.json.encode
 
@@ -114,7 +114,7 @@ class Batch:
     def __init__(self, now: float) -> None:
         self.now = now
         self.new_runs = Columns(22)
-        self.runs = Columns(11)
+        self.runs = Columns(12)
         self.events = Columns(6)
         self.steps = Columns(15)
         self.changes = Columns(8)
@@ -171,8 +171,8 @@ class Batch:
         new = write.new
         if new is None:
             self.runs.add(
-                write.run, write.expected, write.version, status, state.reason, state.seq, state.epoch, text, output,
-                error, ended,
+                write.run, write.expected, write.version, status, shown_phase(state), state.reason, state.seq,
+                state.epoch, text, output, error, ended,
             )  # fmt: skip
             return
         self.new_runs.add(

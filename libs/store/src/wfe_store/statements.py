@@ -32,13 +32,13 @@ FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::int[], %b::text[
 
 UPDATE_RUNS = """
 WITH d AS (
-    SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::bigint[], %b::text[], %b::text[], %b::int[], %b::int[],
-        %b::text[], %b::text[], %b::text[], %b::bool[])
-        AS d (id, expected, version, status, reason, seq, epoch, state, output, error, ended)
+    SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::int[],
+        %b::int[], %b::text[], %b::text[], %b::text[], %b::bool[])
+        AS d (id, expected, version, status, phase, reason, seq, epoch, state, output, error, ended)
 ), u AS (
-    UPDATE runs r SET version = d.version, status = d.status, reason = d.reason, seq = d.seq, epoch = d.epoch,
-        state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END, error = d.error,
-        updated_at = to_timestamp(%b::float8),
+    UPDATE runs r SET version = d.version, status = d.status, phase = d.phase, reason = d.reason, seq = d.seq,
+        epoch = d.epoch, state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END,
+        error = d.error, updated_at = to_timestamp(%b::float8),
         ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, to_timestamp(%b::float8)) END
     FROM d WHERE r.id = d.id AND r.version = d.expected
     RETURNING 1
@@ -293,7 +293,7 @@ INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq,
 SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
     s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at, s.ended_at
 FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::text[]) AS d (run_id, source, seq, live)
-JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status <> 'rolled_back'
+JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status NOT IN ('rolled_back', 'pending')
     AND NOT d.live::jsonb @> to_jsonb(s.no)
 """
 

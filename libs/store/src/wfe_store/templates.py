@@ -316,7 +316,8 @@ class Templates:
         if row is None:
             raise _missing(template_id)
         if row[2] is not None:
-            return Resolved(*row[:5], pins={name: (pin[0], pin[1]) for name, pin in json.loads(row[5]).items()})
+            pins = {name: (pin[0], pin[1]) for name, pin in json.loads(row[5]).items()}
+            return Resolved(row[0], row[1], row[2], row[3], row[4], pins)
         if version is not None:
             raise NotFound(
                 f"there is no version {version} of template {template_id}",

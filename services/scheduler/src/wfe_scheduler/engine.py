@@ -297,6 +297,7 @@ class Engine:
             snapshot=str(snapshot_id),
             seq=snapshot.seq,
             scopes=snapshot.state.scopes,
+            undo=snapshot.state.undo,
             inputs=await self._inputs(run_id, snapshot),
         )
         await self._submit(run_id, command, caller, reason)

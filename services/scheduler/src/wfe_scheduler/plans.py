@@ -37,6 +37,7 @@ class Published(msgspec.Struct, frozen=True):
 def queues_of(block: Block) -> frozenset[str]:
     """Queues of a block's steps, and of those inside of them."""
     own = {node.queue for node in block.nodes if node.kind in WORK}
+    own |= {node.compensate.queue for node in block.nodes if node.compensate is not None}
     return frozenset(own.union(*(queues_of(inner) for node in block.nodes for inner in node.blocks)))
 
 

@@ -254,7 +254,9 @@ def read_wait_for(reading: Reading, values: Values, value: Any, where: Where, sc
     if "callback" in given:
         name = reading.name(given["callback"], (*where, "callback"), "The callback", _SIGNAL, _SIGNAL_RULE)
         params["callback"] = plan.Literal(name if isinstance(name, str) else "")
-        if isinstance(name, str):
+        if isinstance(name, str) and name in reading.callbacks:
+            reading.fault((*where, "callback"), f"Two steps wait for the callback {name}.", "Choose another name.")
+        elif isinstance(name, str):
             reading.callbacks.add(name)
     if "heartbeat" in given:
         if "callback" not in given:

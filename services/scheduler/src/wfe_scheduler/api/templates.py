@@ -14,7 +14,7 @@ import structlog
 from wfe.api.v1 import template_pb2, template_service_pb2, template_service_pb2_grpc
 from wfe_engine.errors import InvalidInput, Violation
 from wfe_language import Fault, TemplateFaults, child_templates, load, validate
-from wfe_language.compiler.template import TEMPLATE_NAME
+from wfe_language.compiler.kinds import TEMPLATE_NAME
 from wfe_servicekit.calls import current_caller, http_status
 from wfe_servicekit.checks import Violations, plain_text
 from wfe_store.templates import Template, Templates
