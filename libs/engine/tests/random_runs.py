@@ -141,7 +141,7 @@ class Life:
         elif chance < 0.09:
             self.do(cmd.Cancel(hard=self.rng.random() < 0.4))
         elif chance < 0.16:
-            self.do(cmd.Retry())
+            self.mend()
         elif chance < 0.19:
             self.do(cmd.TakeSnapshot(snapshot=self.run.new_id()))
         elif chance < 0.23 and self.snapshots:
@@ -154,6 +154,16 @@ class Life:
             self.alive()
         elif state.status not in ENDED:
             self.progress(failing=0.3)
+
+    def mend(self) -> None:
+        """Retry, sometimes with another input or a step settled by hand."""
+        steps = [step for _, _, step in self.run.state.steps() if step.kind not in CONTAINERS]
+        if steps and self.rng.random() < 0.3:
+            output = self.rng.choice((None, b'{"by":"hand"}'))
+            self.do(cmd.SettleStep(no=self.rng.choice(steps).no, output=output))
+            return
+        edits = {step.no: b'{"edited":1}' for step in steps if step.kind == "call" and self.rng.random() < 0.2}
+        self.do(cmd.Retry(edits=edits))
 
     def signal(self, name: str) -> None:
         """A signal, or an answer to a callback."""

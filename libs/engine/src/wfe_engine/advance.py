@@ -115,11 +115,12 @@ def _enter_free(turn: Turn, scope: str, here: Scope, candidates: Iterable[int] |
         _end_block(turn, scope)
 
 
-def enter(turn: Turn, scope: str, node: Node, again: Step | None = None) -> bool:
+def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edited: bool = False) -> bool:
     """Enter a node: skip it, do it at once, or make it wait for an executor, a person or a moment.
 
     Args:
         again: The step it was, when a retried run enters it once more; it keeps its number.
+        edited: Its recorded input was changed by hand.
 
     Returns:
         Whether it has finished already.
@@ -139,7 +140,7 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None) -> bool
         fail_entering(turn, scope, node, no, expression_fault(fault, node.path))
         return False
     if node.kind in WORK:
-        _dispatch(turn, scope, node, no, encode(params), recorded is not None)
+        _dispatch(turn, scope, node, no, encode(params), recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)
 
@@ -160,7 +161,7 @@ def _skip(turn: Turn, scope: str, node: Node, no: int) -> None:
     turn.record(scope, node.id, Record(status="skipped"))
 
 
-def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recorded: bool) -> None:
+def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recorded: bool, edited: bool) -> None:
     turn.emit(ev.StepReady(step=node.path, no=no, i=node.index, scope=scope, kind=node.kind))
     common: dict[str, Any] = {
         "no": no,
@@ -177,7 +178,7 @@ def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recor
         "iteration": turn.iteration(scope),
     }
     if recorded:
-        turn.effects.redispatches.append(fx.Redispatch(**common))
+        turn.effects.redispatches.append(fx.Redispatch(request=request if edited else None, **common))
     else:
         turn.effects.dispatches.append(fx.Dispatch(request=request, **common))
 

@@ -160,7 +160,25 @@ class Cancel(Command, frozen=True, kw_only=True):
 
 
 class Retry(Command, frozen=True, kw_only=True):
-    """Go on after a failure or a cancellation."""
+    """Go on after a failure or a cancellation.
+
+    Attributes:
+        edits: Inputs to use instead of the recorded ones, by step number; JSON bytes.
+    """
+
+    edits: dict[int, bytes] = {}
+
+
+class SettleStep(Command, frozen=True, kw_only=True):
+    """Somebody settles a step by hand: it completes with an output, or is skipped. A run that had ended goes on.
+
+    Attributes:
+        no: The step.
+        output: JSON bytes; None when it is skipped.
+    """
+
+    no: int
+    output: bytes | None = None
 
 
 class TakeSnapshot(Command, frozen=True, kw_only=True):

@@ -13,24 +13,22 @@ import msgspec
 from msgspec.structs import replace
 
 from wfe_engine import commands as cmd
-from wfe_engine import compensate, retry
+from wfe_engine import compensate, mending, retry
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
-from wfe_engine.advance import GO_ON_TIMER, advance, advance_all, complete_live, enter, settle
+from wfe_engine.advance import GO_ON_TIMER, advance_all, complete_live, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
 from wfe_engine.kinds import waiting
 from wfe_engine.kinds.approval import gate_closed
 from wfe_engine.kinds.children import child_ended
-from wfe_engine.plan import CONTAINERS, Plan
-from wfe_engine.rewind import early_finals, renumbered, roll_back, rows_of_containers
-from wfe_engine.scopes import ROOT, UNDO, depth, place
+from wfe_engine.plan import Plan
+from wfe_engine.rewind import renumbered, roll_back, rows_of_containers
+from wfe_engine.scopes import ROOT, UNDO
 from wfe_engine.state import (
     CANCELLED,
     ENDED,
-    FAILED,
     READY,
-    STEP_RUNNING,
     STOPPED,
     WAITING,
     Fault,
@@ -38,7 +36,7 @@ from wfe_engine.state import (
     shown_status,
 )
 from wfe_engine.turn import Env, Turn, encode
-from wfe_engine.unwind import end_run, end_step, fail_block, owner_fails
+from wfe_engine.unwind import end_run, end_step, fail_block
 from wfe_engine.values import Record
 
 C = TypeVar("C", bound=cmd.Command)
@@ -291,47 +289,8 @@ def _cancel_compensating(turn: Turn, fault: Fault) -> None:
     end_run(turn, fault)
 
 
-@_rule(cmd.Retry)
-def _retry(turn: Turn, command: cmd.Retry) -> None:
-    if turn.state.status not in (FAILED, CANCELLED):
-        raise _refuse(turn, "retried", "failed or cancelled")
-    if turn.state.compensated:
-        raise StateConflict(
-            "what the run's steps did was taken back; start it anew, or roll it back to before them",
-            reason="RUN_COMPENSATED",
-        )
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
-    turn.emit(ev.RunRetried(deadline=deadline))
-    if deadline is not None:
-        turn.effects.timers[0] = deadline
-    for scope, index, block, key in early_finals(turn.plan, turn.state.scopes):
-        if key in turn.state.scopes:
-            step = turn.live(scope, index)
-            turn.emit(
-                ev.BlockEnded(
-                    step=step.path, no=step.no, i=index, scope=scope, block=block, round=place(key)[3], status=FAILED
-                )
-            )
-    stopped = [found for found in turn.state.steps() if found[2].status in (FAILED, CANCELLED)]
-    stopped.sort(key=lambda found: depth(found[0]))
-    for scope, index, step in stopped:
-        if step.kind in CONTAINERS and step.next:
-            turn.emit(
-                ev.StepStarted(step=step.path, no=step.no, i=index, scope=scope, kind=step.kind, of=step.of)
-            )  # fmt: skip
-            turn.effects.change(
-                fx.StepChange(no=step.no, status=STEP_RUNNING, seq=turn.state.seq, ended=False)
-            )  # fmt: skip
-    for scope, index, step in stopped:
-        here = turn.state.scopes.get(scope)
-        if here is None or here.fault is not None or turn.state.status in ENDED or owner_fails(turn, scope):
-            continue  # what was entered again before it failed at once
-        if step.kind in CONTAINERS and step.next:
-            continue
-        node = turn.node(scope, index)
-        if enter(turn, scope, node, again=step):
-            advance(turn, scope, node.dependents)
-    advance_all(turn)
+_RULES[cmd.Retry] = mending.retry
+_RULES[cmd.SettleStep] = mending.settle
 
 
 @_rule(cmd.TakeSnapshot)

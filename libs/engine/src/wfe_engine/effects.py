@@ -103,7 +103,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Redispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that had ended is run again with its recorded input."""
+    """A step that had ended is run again with its recorded input, or with another one."""
 
     no: int
     path: str
@@ -117,6 +117,7 @@ class Redispatch(msgspec.Struct, frozen=True, kw_only=True):
     available_at: float
     scope: str = ""
     iteration: str = ""
+    request: bytes | None = None
 
 
 class GateRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -375,6 +375,20 @@ class StepFailed(StepEvent, frozen=True, kw_only=True):
     executor: str = ""
 
 
+class StepEdited(StepEvent, frozen=True, kw_only=True):
+    """Somebody changed a step by hand.
+
+    Attributes:
+        what: input or output.
+        before, after: JSON values.
+    """
+
+    TYPE: ClassVar[str] = "step.edited"
+    what: str
+    before: Any = None
+    after: Any = None
+
+
 class StepSkipped(StepEvent, frozen=True, kw_only=True):
     """Its condition was not met."""
 
@@ -449,8 +463,8 @@ TYPES: dict[str, type[Event]] = {
     for kind in (
         RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunCompensating,
         RunRetried, RunRolledBack, SnapshotCreated, StepReady, StepStarted, StepWaiting, StepRetrying, StepCompleted,
-        StepFailing, StepFailed, StepSkipped, StepCancelled, CompensationNoted, BlockEnded, BlockFailing, Emitted,
-        SignalReceived, SignalTaken, CallbackAlive, ApprovalRequested, ApprovalApproved, ApprovalRejected,
+        StepFailing, StepFailed, StepSkipped, StepEdited, StepCancelled, CompensationNoted, BlockEnded, BlockFailing,
+        Emitted, SignalReceived, SignalTaken, CallbackAlive, ApprovalRequested, ApprovalApproved, ApprovalRejected,
         ApprovalExpired, ApprovalWithdrawn,
     )
 }  # fmt: skip

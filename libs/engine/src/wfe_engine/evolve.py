@@ -372,5 +372,12 @@ def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in (ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn):
+for _kind in (
+    ev.Emitted,
+    ev.StepEdited,
+    ev.ApprovalApproved,
+    ev.ApprovalRejected,
+    ev.ApprovalExpired,
+    ev.ApprovalWithdrawn,
+):
     _RULES[_kind] = _noted

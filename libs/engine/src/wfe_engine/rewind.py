@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from wfe_engine import commands as cmd
 from wfe_engine import compensate
+from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.advance import advance_all
 from wfe_engine.errors import StateConflict
@@ -119,9 +120,13 @@ def roll_back(turn: Turn, command: cmd.Rollback) -> None:
 
 
 def _stop(turn: Turn, status: str) -> None:
-    for scope, index, step in turn.state.steps():
+    """End everything that is active, the innermost first."""
+    for scope, index, step in sorted(turn.state.steps(), key=lambda found: depth(found[0]), reverse=True):
         if step.kind not in CONTAINERS:
             end_step(turn, scope, index, step, status, "rolled_back")
+        elif status == CANCELLED and step.status == STEP_RUNNING:
+            turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
+            turn.effects.change(fx.StepChange(no=step.no, status=CANCELLED, seq=turn.state.seq))
 
 
 def return_to(turn: Turn, target: Return) -> None:

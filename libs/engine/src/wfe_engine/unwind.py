@@ -41,10 +41,15 @@ def fail_block(turn: Turn, scope: str, fault: Fault, stop: str = "failed") -> No
     here = turn.state.scopes.get(scope)
     if here is None or turn.state.status in ENDED:
         return
+    if here.fault is not None and fault.code == STOPPED:
+        turn.emit(ev.BlockFailing(scope=scope, fault=fault))  # it ends as stopped, whatever it failed with
     _stop_all(turn, scope, stop)
+    present = turn.state.scopes.get(scope)
+    if present is None or turn.state.status in ENDED:
+        return  # it ended with the last of what was active in it
     if not turn.state.active(scope):
         _block_failed(turn, scope, fault)
-    elif here.fault is None or fault.code == STOPPED:
+    elif present.fault is None:
         turn.emit(ev.BlockFailing(scope=scope, fault=fault))
 
 

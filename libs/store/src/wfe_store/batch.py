@@ -119,7 +119,7 @@ class Batch:
         self.steps = Columns(15)
         self.changes = Columns(8)
         self.dispatch = Columns(20)
-        self.redispatch = Columns(18)
+        self.redispatch = Columns(19)
         self.again = Columns(7)
         self.finished = Columns(11)
         self.timers = Columns(3)
@@ -205,7 +205,7 @@ class Batch:
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
                 r.sealed, r.max_attempts, _encode(r.clocks).decode(), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline,
+                queue_deadline, total_deadline, _text(r.request),
             )  # fmt: skip
         for a in effects.again:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error.decode())

@@ -101,14 +101,14 @@ REDISPATCH = """
 WITH d AS (
     SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[],
         %b::text[], %b::text[], %b::int[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
-        %b::float8[])
+        %b::float8[], %b::text[])
         AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, sealed, max_attempts,
-        clocks, fence, available_at, queue_deadline, total_deadline)
+        clocks, fence, available_at, queue_deadline, total_deadline, request)
 ), i AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
         sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
-        s.input, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
+        coalesce(d.request, s.input), d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
         to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
     FROM d JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
@@ -150,9 +150,9 @@ WITH gone AS (
         to_timestamp(%b::float8)
     FROM gone
     ON CONFLICT (run_id, no) DO UPDATE SET status = excluded.status, seq = excluded.seq, visit = excluded.visit,
-        attempts = excluded.attempts, max_attempts = excluded.max_attempts, lease_losses = excluded.lease_losses,
-        output = excluded.output, error = excluded.error, executor = excluded.executor,
-        started_at = excluded.started_at, ended_at = excluded.ended_at
+        input = excluded.input, attempts = excluded.attempts, max_attempts = excluded.max_attempts,
+        lease_losses = excluded.lease_losses, output = excluded.output, error = excluded.error,
+        executor = excluded.executor, started_at = excluded.started_at, ended_at = excluded.ended_at
 )
 SELECT wfe_expect(count(*), %b::bigint, 'leases'),
     array_agg(run_id) FILTER (WHERE stop <> '' AND executor_id IS NOT NULL),
