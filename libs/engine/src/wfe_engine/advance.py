@@ -12,7 +12,7 @@ from wfe_engine import compensate
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.plan import CONTAINERS, WORK, Node
-from wfe_engine.rules import ENTER, GO_ON
+from wfe_engine.rules import ENTER, GO_ON, REQUEST
 from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
 from wfe_engine.state import ENDED, STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode
@@ -140,6 +140,8 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
         fail_entering(turn, scope, node, no, expression_fault(fault, node.path))
         return False
     if node.kind in WORK:
+        if recorded is None and node.kind in REQUEST:
+            params = REQUEST[node.kind](turn, scope, params)
         _dispatch(turn, scope, node, no, encode(params), recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)

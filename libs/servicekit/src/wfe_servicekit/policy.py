@@ -87,6 +87,8 @@ POLICY: Final[Policy] = {
         "RotateKey",
         "RevokeKey",
     ),
+    **_rows("MendingService", _ADMIN, "RetryStep", "CompleteStep", "SkipStep"),
+    **_rows("MendingService", _OPERATE, "RerunWorkflow", "BulkWorkflows"),
     **_rows("CallbackService", PUBLIC, "AnswerCallback"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from wfe_engine.plan import CONTAINERS
-from wfe_engine.scopes import ROOT, step_prefix
+from wfe_engine.plan import CONTAINERS, Block
+from wfe_engine.scopes import ROOT, UNDO, step_prefix
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record, record_key
 
@@ -191,6 +191,18 @@ async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int])
         (run, list(numbers)),
     )
     return {row[0]: row[1].encode() for row in await cursor.fetchall()}
+
+
+async def steps_within(connection: Connection, run: UUID, indexes: frozenset[int], root: Block) -> list[int]:
+    """Numbers of the steps of a run at these places of its root scope, of those inside them, and of live ones."""
+    cursor = await connection.execute("SELECT no, path, scope, status FROM steps WHERE run_id = %s", (run,))
+    at = {node.path: node.index for node in root.nodes}
+    found = []
+    for no, path, scope, status in await cursor.fetchall():
+        index = int(scope.partition("/")[0]) if scope and scope != UNDO else at.get(path)
+        if index is None or index in indexes or status not in ("completed", "skipped", "failed"):
+            found.append(no)
+    return found
 
 
 async def signal_known(connection: Connection, owner: UUID, run: UUID, signal: UUID) -> bool:

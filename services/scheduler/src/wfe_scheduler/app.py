@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from wfe.api.v1 import (
     callback_service_pb2_grpc,
+    mending_service_pb2_grpc,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
     workflow_service_pb2_grpc,
@@ -36,6 +37,7 @@ from wfe_store.pool import Database
 from wfe_store.templates import Templates
 
 from wfe_scheduler.api.callbacks import CallbackService
+from wfe_scheduler.api.mending import MendingService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
@@ -179,6 +181,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 template_service_pb2_grpc.add_TemplateServiceServicer_to_server,
                 TemplateService(engine, Templates(database)),
                 "wfe.api.v1.TemplateService",
+            ),
+            (
+                mending_service_pb2_grpc.add_MendingServiceServicer_to_server,
+                MendingService(engine, database),
+                "wfe.api.v1.MendingService",
             ),
             (
                 callback_service_pb2_grpc.add_CallbackServiceServicer_to_server,

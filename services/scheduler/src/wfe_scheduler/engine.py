@@ -22,15 +22,25 @@ from wfe_engine.errors import (
     StateConflict,
     Unavailable,
 )
-from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers
-from wfe_engine.state import RunState
+from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
+from wfe_engine.scopes import ROOT
+from wfe_engine.state import RunState, Scope
 from wfe_engine.values import SEALED, Record, Values
 from wfe_language import check_input
 from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
 from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
-from wfe_store.load import LoadedRun, SnapshotState, load_inputs, load_keys, load_runs, load_snapshot, signal_known
+from wfe_store.load import (
+    LoadedRun,
+    SnapshotState,
+    load_inputs,
+    load_keys,
+    load_runs,
+    load_snapshot,
+    signal_known,
+    steps_within,
+)
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -145,6 +155,48 @@ class Engine:
                 inputs=await self._inputs(run_id, snapshot),
             )
             return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+
+        return await self._once(caller, idempotency_key, body_hash, begin)
+
+    async def rerun(
+        self,
+        caller: Caller,
+        run_id: UUID,
+        from_step: str,
+        labels: dict[str, str] | None,
+        reason: str,
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run that begins at a step of another, with what that step does not need taken over."""
+
+        async def begin() -> StartedRun:
+            source = (await self._load([run_id])).get(run_id)
+            if source is None or source.owner != caller.owner_id:
+                raise NotFound(f"there is no workflow {run_id}", workflow_id=run_id)
+            published = await self._plans.of_run(caller.owner_id, source.template, source.template_version)
+            again = nodes_from(published.plan.root, from_step)
+            if again is None:
+                raise NotFound(f"the template has no step {from_step}", reason="STEP_UNKNOWN", step=from_step)
+            run = new_run_id()
+            given = source.labels if labels is None else labels
+            new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
+            new.forked_from, new.copied_seq = run_id, source.state.seq
+            async with self._database.connection() as connection:
+                new.not_copied = await steps_within(connection, run_id, again, published.plan.root)
+            command = cmd.Start(
+                template=str(published.template),
+                template_version=published.version,
+                trigger="fork",
+                input=source.input,
+                labels=given,
+                forked_from=str(run_id),
+                scopes={ROOT: without(source.state.scopes.get(ROOT, Scope()), again)},
+                next_no=source.state.next_no,
+            )
+            names = {published.plan.root.nodes[index].id for index in again}
+            records = {key: record for key, record in source.records.items() if key.partition("/")[2] not in names}
+            return await self._begin(caller, run, published, new, command, source.input, given, records, reason)
 
         return await self._once(caller, idempotency_key, body_hash, begin)
 
