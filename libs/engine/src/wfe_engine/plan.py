@@ -188,7 +188,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 #: Kinds an executor runs. What their params evaluate to is the request of the lease.
-WORK = frozenset({"http", "call"})
+WORK = frozenset({"http", "call", "agent", "mcp"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
 #: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
 #: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: an object, becomes the output. checkpoint: {name}.

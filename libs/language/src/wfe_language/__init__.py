@@ -6,6 +6,9 @@ from collections.abc import Collection
 
 from wfe_engine.plan import Plan
 
+from wfe_language.compiler.reserved import refuse_reserved
+from wfe_language.compiler.secrets import NAME as SECRET_NAME
+from wfe_language.compiler.secrets import secrets_of
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
 from wfe_language.faults import Fault, TemplateFaults
@@ -20,12 +23,14 @@ __all__ = [
     "Fault",
     "Place",
     "Positions",
+    "SECRET_NAME",
     "TemplateFaults",
     "check_input",
     "compile",
     "is_cheap",
     "load",
     "parse_span",
+    "secrets_of",
     "validate",
 ]
 
@@ -43,6 +48,7 @@ def validate(source: str | bytes, *, handlers: Collection[str] | None = None) ->
         return list(error.faults)
     reader = TemplateReader(positions, handlers)
     reader.template(document)
+    refuse_reserved(reader.reading, document)
     return reader.reading.sorted()
 
 
@@ -55,6 +61,7 @@ def compile(source: str | bytes) -> Plan:  # noqa: A001 - the module's own word,
     document, positions = load(source)
     reader = TemplateReader(positions)
     plan = reader.template(document)
+    refuse_reserved(reader.reading, document)
     if reader.reading.faults:
         raise TemplateFaults(reader.reading.sorted())
     return plan

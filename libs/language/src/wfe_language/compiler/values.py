@@ -10,6 +10,7 @@ from cel_expr_python import cel
 from wfe_engine import plan
 
 from wfe_language.compiler.reading import Reading
+from wfe_language.compiler.secrets import placeholder, refer_secret, text_with
 from wfe_language.expressions.environment import MOST_SOURCE, NotCel, compile_cel
 from wfe_language.expressions.scan import (
     LATER_ROOTS,
@@ -52,7 +53,7 @@ class Scope:
         steps: Ids of all steps they could name.
         before: Those of them that have ended by then.
         step: Id of the step they stand in; empty outside of steps.
-        sealing: Whether sensitive variables may stand here, whole or inside text.
+        sealing: Whether secrets and sensitive variables may stand here, whole or inside text.
         place: Where this is, for a sentence: "in the params of a call".
     """
 
@@ -74,7 +75,7 @@ class Values:
 
     Attributes:
         reading: Gets the faults.
-        sealed: Whether a sensitive variable was met since it was last set to False.
+        sealed: Whether a secret or a sensitive variable was met since it was last set to False.
     """
 
     reading: Reading
@@ -157,15 +158,15 @@ class Values:
         compiled = tuple(self._hole(p, text, where, scope) if isinstance(p, Hole) else p for p in parts)
         if len(compiled) == 1 and not isinstance(compiled[0], str):
             return compiled[0]
-        return plan.Text(compiled)
+        return text_with(compiled)
 
-    def _hole(self, hole: Hole, text: str, where: Where, scope: Scope) -> plan.Path | plan.Cel:
+    def _hole(self, hole: Hole, text: str, where: Where, scope: Scope) -> plan.Literal | plan.Path | plan.Cel:
         source = hole.source.strip()
         begin = hole.offset + len(hole.source) - len(hole.source.lstrip())
         path = parse_path(source) if len(source) <= MOST_SOURCE else None
         if path is not None:
             self._reference(Reference(path.root, path.parts, 0), where, text, begin, scope, whole=True)
-            return path
+            return placeholder(path.parts) if path.root == "secrets" else path
         found = references(source) if len(source) <= MOST_SOURCE else []
         if not self._compile(source, where, text, begin, scope):
             return plan.Cel(source, ())
@@ -211,6 +212,7 @@ class Values:
         """Faults for a name that means nothing here. `whole`: the reference is the whole expression."""
         problem = _refer(reference, scope, whole=whole)
         if problem is None:
+            self.sealed |= reference.root == "secrets"
             if reference.root == "vars" and reference.parts:
                 declared = scope.variables.get(str(reference.parts[0]))
                 self.sealed |= declared is not None and declared.sensitive
@@ -245,6 +247,8 @@ def _refer(reference: Reference, scope: Scope, *, whole: bool) -> tuple[str, str
         return _refer_variable(parts, scope, whole=whole)
     if root == "steps":
         return _refer_step(parts, scope)
+    if root == "secrets":
+        return refer_secret(parts, scope.place, allowed=scope.sealing, whole=whole)
     if not parts:
         return (
             "run stands alone.",
@@ -276,7 +280,7 @@ def _refer_variable(parts: tuple[str | int, ...], scope: Scope, *, whole: bool) 
     if not scope.sealing:
         return (
             f"The sensitive variable {name} cannot be used {scope.place}.",
-            "Sensitive values may only stand in the params of http and call steps.",
+            "Sensitive values may only stand in the params of steps that an executor runs.",
         )
     if not whole or len(parts) > 1:
         return (
@@ -316,7 +320,9 @@ def _cel_mend(message: str, scope: Scope) -> str:
         if name in scope.steps:
             return f"Did you mean steps.{name}.output?"
         return suggest(
-            name, ("vars", "steps", "run"), "Names begin with vars, steps or run; functions are in the guide."
+            name,
+            ("vars", "steps", "run", "secrets"),
+            "Names begin with vars, steps, run or secrets; functions are in the guide.",
         )
     if "no matching overload" in message:
         return "Make both sides the same type, for example with string(), int() or double()."
