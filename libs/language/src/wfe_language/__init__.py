@@ -7,8 +7,7 @@ from collections.abc import Collection
 from wfe_engine.plan import Plan
 
 from wfe_language.compiler.reserved import refuse_reserved
-from wfe_language.compiler.secrets import NAME as SECRET_NAME
-from wfe_language.compiler.secrets import secrets_of
+from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
 from wfe_language.faults import Fault, TemplateFaults
@@ -23,11 +22,11 @@ __all__ = [
     "Fault",
     "Place",
     "Positions",
-    "SECRET_NAME",
     "TemplateFaults",
     "check_input",
     "compile",
     "is_cheap",
+    "is_secret_name",
     "load",
     "parse_span",
     "secrets_of",

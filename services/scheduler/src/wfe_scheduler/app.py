@@ -12,7 +12,12 @@ from uuid import UUID
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from wfe.api.v1 import system_service_pb2_grpc, template_service_pb2_grpc, workflow_service_pb2_grpc
+from wfe.api.v1 import (
+    secret_service_pb2_grpc,
+    system_service_pb2_grpc,
+    template_service_pb2_grpc,
+    workflow_service_pb2_grpc,
+)
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_bus.connection import connect
@@ -28,8 +33,10 @@ from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
+from wfe_store.secrets import Secrets
 from wfe_store.templates import Templates
 
+from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
@@ -46,6 +53,7 @@ from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.unsealing import Unsealing
 from wfe_scheduler.watch import Watchers
 
 _log = structlog.get_logger("wfe.scheduler")
@@ -131,7 +139,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         clock,
         cycle,
         dispatcher,
-        sealer,
+        Unsealing(database, plans, sealer),
         scheduler=scheduler,
         lease_seconds=settings.lease_seconds,
     )
@@ -169,6 +177,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 template_service_pb2_grpc.add_TemplateServiceServicer_to_server,
                 TemplateService(engine, Templates(database)),
                 "wfe.api.v1.TemplateService",
+            ),
+            (
+                secret_service_pb2_grpc.add_SecretServiceServicer_to_server,
+                SecretService(Secrets(database), sealer),
+                "wfe.api.v1.SecretService",
             ),
             (
                 system_service_pb2_grpc.add_SystemServiceServicer_to_server,

@@ -21,12 +21,17 @@ PLANS = 1000
 
 
 class Published(msgspec.Struct, frozen=True):
-    """A published version, compiled."""
+    """A published version, compiled.
+
+    Attributes:
+        secrets: Names of the secrets it refers to.
+    """
 
     template: UUID
     name: str
     version: int
     plan: Plan
+    secrets: frozenset[str] = frozenset()
 
 
 class Plans:
@@ -84,7 +89,8 @@ class Plans:
     async def _compile(self, resolved: Resolved) -> Published:
         # Compiling a large template takes tens of milliseconds; the loop has other things to do.
         plan = await asyncio.to_thread(wfe_language.compile, resolved.source)
-        published = Published(resolved.template_id, resolved.name, resolved.version, plan)
+        secrets = wfe_language.secrets_of(plan)
+        published = Published(resolved.template_id, resolved.name, resolved.version, plan, secrets)
         self._plans[(resolved.template_id, resolved.version)] = published
         while len(self._plans) > PLANS:
             self._plans.popitem(last=False)

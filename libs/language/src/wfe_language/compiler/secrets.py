@@ -71,6 +71,11 @@ def secrets_of(compiled: Any) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether a secret may be called so."""
+    return NAME.fullmatch(name) is not None
+
+
 def is_fixed(expression: plan.Expression) -> bool:
     """Whether an expression is text as it stands in the template, readable by everybody who may read it."""
     return isinstance(expression, plan.Literal) and isinstance(expression.value, str)
