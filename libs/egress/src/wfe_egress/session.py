@@ -201,6 +201,19 @@ class GuardedSession:
                     _drop(sent, (*_OF_ORIGIN, *private))
                 target = hop
 
+    async def stream(
+        self, method: str, url: str | URL, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """Make one call and give back its answer unread; no redirects, no limit of time or size. Close it.
+
+        Raises:
+            EgressDenied: The guard refused the URL or an address of it.
+            aiohttp.ClientError, OSError: The call failed on the way.
+            ValueError: The method or a header cannot be sent.
+        """
+        target = self._guard.check_url(url)
+        return await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
+
     async def _once(
         self,
         method: str,

@@ -18,6 +18,7 @@ from wfe_executor.calls import CallRequest, Calls
 from wfe_executor.http import HttpRequest, run_http
 from wfe_executor.inputs import request_of, unsealed_request
 from wfe_executor.link import Link
+from wfe_executor.mcp import Mcp, McpRequest
 from wfe_executor.outputs import StepFailed, encoded, failure
 
 _log = structlog.get_logger("wfe.executor.runner")
@@ -38,11 +39,12 @@ class _Kind:
 class Runner:
     """Runs attempts of every kind."""
 
-    def __init__(self, link: Link, calls: Calls, session: GuardedSession) -> None:
+    def __init__(self, link: Link, calls: Calls, session: GuardedSession, mcp: Mcp) -> None:
         self._link = link
         self._kinds = {
             "call": _Kind(CallRequest, calls.run),
             "http": _Kind(HttpRequest, partial(run_http, session)),
+            "mcp": _Kind(McpRequest, mcp.run),
         }
 
     async def run(self, attempt: Attempt) -> bytes | Failure | End:
