@@ -44,7 +44,7 @@ def auth_header(attempt: Attempt, auth: Auth) -> tuple[str, str]:
     if sum(one is not None for one in (auth.bearer, auth.basic, auth.header)) != 1:
         raise _invalid("auth has exactly one of bearer, basic and header")
     if auth.bearer is not None:
-        _check(auth.bearer)
+        check_credential(auth.bearer)
         name, value = "authorization", f"Bearer {auth.bearer}"
     elif auth.basic is not None:
         if ":" in auth.basic.username:
@@ -58,11 +58,16 @@ def auth_header(attempt: Attempt, auth: Auth) -> tuple[str, str]:
         name, value = auth.header.name.lower(), auth.header.value
         if not _HEADER.fullmatch(name):
             raise _invalid("the name of the auth header cannot be one")
-    _check(value)
+    check_credential(value)
     return name, value
 
 
-def _check(text: str) -> None:
+def check_credential(text: str) -> None:
+    """Refuse what no header can carry.
+
+    Raises:
+        StepFailed: REQUEST_INVALID.
+    """
     if not text.isprintable() or text != text.strip():
         raise _invalid("a credential holds a line break, a control character or blanks around it")
 

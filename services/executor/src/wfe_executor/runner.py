@@ -13,6 +13,7 @@ import structlog
 from wfe_bus.messages import Failure
 from wfe_egress import GuardedSession
 
+from wfe_executor.agent import AgentRequest, Agents
 from wfe_executor.attempts import Attempt, End, LeaseLost
 from wfe_executor.calls import CallRequest, Calls
 from wfe_executor.http import HttpRequest, run_http
@@ -45,6 +46,7 @@ class Runner:
             "call": _Kind(CallRequest, calls.run),
             "http": _Kind(HttpRequest, partial(run_http, session)),
             "mcp": _Kind(McpRequest, mcp.run),
+            "agent": _Kind(AgentRequest, Agents(session, mcp).run),
         }
 
     async def run(self, attempt: Attempt) -> bytes | Failure | End:
