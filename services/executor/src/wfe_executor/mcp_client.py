@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar, cast
 
-from mcp import MCPError
-from mcp.types import CallToolResult
+from mcp import Client, MCPError
+from mcp.types import CallToolResult, RequestParamsMeta
 from wfe_bus.messages import Failure
 from wfe_egress import GuardedSession
 
@@ -21,6 +21,8 @@ from wfe_executor.outputs import StepFailed, clean, encoded, failure
 CALL_SECONDS = 300.0
 #: Pages of a server's list of tools.
 MOST_PAGES = 50
+
+T = TypeVar("T")
 
 #: JSON-RPC: the request is at fault, not the moment.
 _INVALID = frozenset({-32600, -32601, -32602, -32700})
@@ -50,8 +52,8 @@ class McpClient:
         """
         attempt.begin()
 
-        async def progress(done: float, total: float | None, message: str | None) -> None:
-            attempt.beat({"done": done, "of": total, "message": message})
+        async def told(progress: float, total: float | None, message: str | None) -> None:
+            attempt.beat({"done": progress, "of": total, "message": message})
 
         async def call(session: Session) -> CallToolResult:
             client = await self._opened(session)
@@ -59,9 +61,9 @@ class McpClient:
                 request.tool,
                 request.arguments,
                 read_timeout_seconds=None if attempt.lease.attempt_timeout is not None else CALL_SECONDS,
-                progress_callback=progress,
+                progress_callback=told,
                 # A server that knows the key can tell a second attempt from a second call.
-                meta={"wfe/idempotency-key": attempt.lease.idempotency_key},
+                meta=cast(RequestParamsMeta, {"wfe/idempotency-key": attempt.lease.idempotency_key}),
             )
 
         result = await self._in_session(attempt, request.server, call)
@@ -96,11 +98,11 @@ class McpClient:
 
         return await self._in_session(attempt, server, listing)
 
-    async def _opened(self, session: Session) -> Any:
+    async def _opened(self, session: Session) -> Client:
         async with asyncio.timeout(OPEN_SECONDS):
             return await session.ready()
 
-    async def _in_session(self, attempt: Attempt, server: Server, work: Any) -> Any:
+    async def _in_session(self, attempt: Attempt, server: Server, work: Callable[[Session], Awaitable[T]]) -> T:
         problem: StepFailed
         async with self._sessions.use(attempt, server) as session:
             try:

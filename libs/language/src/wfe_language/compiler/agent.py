@@ -226,9 +226,9 @@ def _limits(reading: Reading, given: dict[str, Any], where: Where) -> dict[str, 
     inner = (*where, "limits")
     value = reading.object(given["limits"], inner, LIMIT_KEYS, mend="Write {turns: 10, tokens: 100000, cost: 0.5}.")
     for key, most in (("turns", MOST_TURNS), ("tokens", 100_000_000)):
-        number = reading.optional(value, inner, key, lambda v, w, most=most: reading.integer(v, w, 1, most))
-        if not isinstance(number, Missing):
-            limits[key] = number
+        if key in value:
+            number = reading.integer(value[key], (*inner, key), 1, most)
+            limits[key] = 1 if isinstance(number, Missing) else number
     if "cost" in value:
         limits["cost"] = _amount(reading, value["cost"], (*inner, "cost"))
         if "prices" not in given:
