@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 import wfe_language
 from samples import EXAMPLES, HANDLERS, chain, faulty, name_of
-from wfe_language.compiler import approvals, clocks, kinds, template
+from wfe_language.compiler import agent, approvals, auth, clocks, http, kinds, mcp, template
 from wfe_language.schemas import FORMATS, KEYWORDS, TYPES
 
 SCHEMA = json.loads(files("wfe_language").joinpath("template.schema.json").read_text())
@@ -47,7 +47,15 @@ def test_keys_are_the_same_in_both():
     assert set(SCHEMA["properties"]) == set(template._TOP)
     assert set(defs["step"]["properties"]) == set(template._COMMON) | set(kinds.KINDS)
     assert {next(iter(one["required"])) for one in defs["step"]["oneOf"]} == set(kinds.KINDS)
-    assert set(defs["http"]["properties"]) == set(kinds._HTTP_KEYS)
+    assert set(defs["http"]["properties"]) == set(http.HTTP_KEYS)
+    assert set(defs["auth"]["properties"]) == set(auth.AUTH_KEYS)
+    assert set(defs["mcp"]["properties"]) == set(mcp.MCP_KEYS)
+    servers = defs["mcp_server"]["oneOf"]
+    assert {key for one in servers for key in one["properties"]} == set(mcp.SERVER_KEYS)
+    assert set(defs["agent"]["properties"]) == set(agent.AGENT_KEYS)
+    assert set(defs["agent_tool"]["properties"]) == set(agent.TOOL_KEYS)
+    assert set(defs["agent_tool"]["properties"]["call"]["properties"]) == set(agent.CALL_TOOL_KEYS)
+    assert set(defs["agent_tool"]["properties"]["mcp"]["properties"]) == set(agent.MCP_TOOL_KEYS)
     assert set(defs["retry"]["properties"]) == set(clocks._RETRY_KEYS)
     assert set(defs["timeout"]["anyOf"][1]["properties"]) == set(clocks._CLOCK_KEYS)
     assert set(defs["approval"]["properties"]) == set(approvals._KEYS) - set(approvals._LATER)

@@ -16,6 +16,7 @@ from wfe.api.v1 import (
     callback_service_pb2_grpc,
     identity_service_pb2_grpc,
     mending_service_pb2_grpc,
+    secret_service_pb2_grpc,
     system_service_pb2,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -35,6 +36,7 @@ SERVICES = {
     "IdentityService": identity_service_pb2_grpc,
     "CallbackService": callback_service_pb2_grpc,
     "MendingService": mending_service_pb2_grpc,
+    "SecretService": secret_service_pb2_grpc,
     "SystemService": system_service_pb2_grpc,
 }
 

@@ -122,11 +122,19 @@ def record_key(scope: str, step_id: str) -> str:
     return f"{scope}/{step_id}"
 
 
+def callback_key(name: str, iteration: str) -> str:
+    """Names one callback of a run: rounds of a loop have callbacks of their own."""
+    return f"{name}@{iteration}" if iteration else name
+
+
 class Surroundings(Protocol):
     """What the steps around a scope say."""
 
     def local(self, root: str, scope: str) -> Any:
         """Value of item, index or error in a scope; raises KeyError where it has none."""
+
+    def iteration(self, scope: str) -> str:
+        """The rounds a scope is in."""
 
     def loop(self, step_id: str, scope: str) -> Record | None:
         """The loop of that id a scope is inside of, with the output of its last round; None without one."""
@@ -190,6 +198,8 @@ class View:
         if path.root == "vars":
             value: Any = self._values.vars
         elif path.root == "run":
+            if parts and parts[0] == "callbacks":
+                return {SEALED: [{"callback": callback_key(str(parts[1]), self._around.iteration(self._scope))}]}
             value = self._values.run
         elif path.root == "steps":
             record = self.record(str(parts[0]))

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 
 from wfe_engine.plan import Plan
 
+from wfe_language.compiler.reserved import refuse_reserved
+from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
 from wfe_language.faults import Fault, TemplateFaults
@@ -25,8 +27,10 @@ __all__ = [
     "child_templates",
     "compile",
     "is_cheap",
+    "is_secret_name",
     "load",
     "parse_span",
+    "secrets_of",
     "validate",
 ]
 
@@ -61,6 +65,7 @@ def validate(
         return list(error.faults)
     reader = TemplateReader(positions, handlers, templates)
     reader.template(document)
+    refuse_reserved(reader.reading, document)
     return reader.reading.sorted()
 
 
@@ -78,6 +83,7 @@ def compile(  # noqa: A001 - the module's own word, always used as wfe_language.
     document, positions = load(source)
     reader = TemplateReader(positions, templates=templates)
     plan = reader.template(document)
+    refuse_reserved(reader.reading, document)
     if reader.reading.faults:
         raise TemplateFaults(reader.reading.sorted())
     return plan

@@ -257,16 +257,35 @@ async def load_keys(
     return {(row[0], row[1]): (row[2], row[3]) for row in await cursor.fetchall()}
 
 
-async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) -> dict[str, bytes] | None:
-    """Ciphertexts of a run by variable; None when the lease is not held under that fence."""
+class Sealed(msgspec.Struct, kw_only=True):
+    """What a lease's sealed request may need.
+
+    Attributes:
+        owner, template, template_version: Of its run.
+        request: JSON bytes.
+        values: What is stored of the run's sensitive variables, by name.
+    """
+
+    owner: UUID
+    template: UUID
+    template_version: int
+    request: bytes
+    values: dict[str, bytes]
+
+
+async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) -> Sealed | None:
+    """What a lease may have unsealed; None when it is not held under that fence."""
     cursor = await connection.execute(
-        "SELECT 1 FROM dispatch WHERE run_id = %s AND no = %s AND fence = %s AND executor_id IS NOT NULL",
+        "SELECT d.owner_id, r.template_id, r.template_version, d.request FROM dispatch d JOIN runs r ON r.id = d.run_id"
+        " WHERE d.run_id = %s AND d.no = %s AND d.fence = %s AND d.executor_id IS NOT NULL",
         (run, no, fence),
     )
-    if await cursor.fetchone() is None:
+    row = await cursor.fetchone()
+    if row is None:
         return None
     cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
-    return {name: bytes(value) for name, value in await cursor.fetchall()}
+    values = {name: bytes(value) for name, value in await cursor.fetchall()}
+    return Sealed(owner=row[0], template=row[1], template_version=row[2], request=row[3].encode(), values=values)
 
 
 async def load_request(connection: Connection, run: UUID, no: int, fence: int) -> bytes | None:

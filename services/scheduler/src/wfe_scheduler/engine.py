@@ -51,6 +51,7 @@ from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.unsealing import check_secrets
 from wfe_scheduler.watch import Nudges, Watchers
 
 _encode = msgspec.json.encode
@@ -107,6 +108,7 @@ class Engine:
             values, violations = check_input(published.plan.variables, input)
             if violations:
                 raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
+            await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = self._seal(run, published, values)
             new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
@@ -137,6 +139,7 @@ class Engine:
         async def begin() -> StartedRun:
             source, snapshot = await self._snapshot(caller, run_id, snapshot_id)
             published = await self._plans.of_run(caller.owner_id, source.template, source.template_version)
+            await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             given = source.labels if labels is None else labels
             new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)

@@ -9,6 +9,7 @@ from typing import Any
 
 from wfe_engine import plan
 
+from wfe_language.compiler.agent_steps import agent_block, read_agent
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
@@ -29,7 +30,7 @@ QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "compensate", "steps", "output")
 _TRIGGERS = ("failure", "cancel", "rollback")
 _COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate")
-_ALL = (*KINDS, *STRUCTURES)
+_ALL = (*KINDS, *STRUCTURES, "agent")
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
     ("approval", "timeout"): "Use expires: {after: 24h, then: reject} in the approval.",
@@ -92,6 +93,11 @@ class TemplateReader:
         root, ids = plan.Block((), ()), frozenset[str]()
         if "steps" in given:
             root, ids = self.inner(given["steps"], ("steps",), scope, "")
+        for unknown, where, place in reading.callback_uses:
+            if unknown not in reading.callbacks:
+                otherwise = f"Wait for it: wait_for: {{callback: {unknown[:60]}}}."
+                mend = suggest(unknown, reading.callbacks, otherwise)
+                reading.fault(where, f"No step waits for a callback {unknown[:60]}.", mend, place=place)
         output = None
         if "output" in given:
             everything = Scope(scope.variables, ids, ids, place="in the output")
@@ -269,7 +275,10 @@ class TemplateReader:
         params: plan.Expression = plan.Literal(None)
         blocks: tuple[plan.Block, ...] = ()
         path = f"{prefix}{scope.step}"
-        if kind in STRUCTURES:
+        if kind == "agent":
+            params = read_agent(reading, values, given[kind], (*where, kind), scope)
+            blocks = (agent_block(params, path, retry, clocks, queue, sealed=values.sealed),)
+        elif kind in STRUCTURES:
             params, blocks = STRUCTURES[kind](self, given[kind], (*where, kind), scope, path)
             values.sealed = False
         elif kind:
@@ -294,7 +303,7 @@ class TemplateReader:
     def _work(self, given: dict[str, Any], where: Where, kind: str) -> tuple[plan.Retry, plan.Clocks, str]:
         """Retry, clocks and queue of a step; faults where its kind has none."""
         reading = self.reading
-        if kind not in plan.WORK:
+        if kind not in plan.WORK and kind != "agent":
             for key in _WORK_ONLY if kind else ():
                 if key in given:
                     mend = _INSTEAD.get((kind, key), f"Remove {key}.")

@@ -10,6 +10,7 @@ from cel_expr_python import cel
 from wfe_engine import plan
 
 from wfe_language.compiler.reading import Reading
+from wfe_language.compiler.secrets import placeholder, refer_secret, text_with
 from wfe_language.expressions.environment import MOST_SOURCE, NotCel, compile_cel
 from wfe_language.expressions.scan import (
     LOCALS,
@@ -55,7 +56,7 @@ class Scope:
         step: Id of the step they stand in; empty outside of steps.
         locals: Those of item, index and error that mean something here.
         loops: Ids of the loops around; their output is that of the last round.
-        sealing: Whether sensitive variables may stand here, whole or inside text.
+        sealing: Whether secrets and sensitive variables may stand here, whole or inside text.
         place: Where this is, for a sentence: "in the params of a call".
     """
 
@@ -79,7 +80,7 @@ class Values:
 
     Attributes:
         reading: Gets the faults.
-        sealed: Whether a sensitive variable was met since it was last set to False.
+        sealed: Whether a secret or a sensitive variable was met since it was last set to False.
     """
 
     reading: Reading
@@ -164,15 +165,15 @@ class Values:
         compiled = tuple(self._hole(p, text, where, scope) if isinstance(p, Hole) else p for p in parts)
         if len(compiled) == 1 and not isinstance(compiled[0], str):
             return compiled[0]
-        return plan.Text(compiled)
+        return text_with(compiled)
 
-    def _hole(self, hole: Hole, text: str, where: Where, scope: Scope) -> plan.Path | plan.Cel:
+    def _hole(self, hole: Hole, text: str, where: Where, scope: Scope) -> plan.Literal | plan.Path | plan.Cel:
         source = hole.source.strip()
         begin = hole.offset + len(hole.source) - len(hole.source.lstrip())
         path = parse_path(source) if len(source) <= MOST_SOURCE else None
         if path is not None:
             self._reference(Reference(path.root, path.parts, 0), where, text, begin, scope, whole=True)
-            return path
+            return placeholder(path.parts) if path.root == "secrets" else path
         found = references(source) if len(source) <= MOST_SOURCE else []
         if not self._compile(source, where, text, begin, scope):
             return plan.Cel(source, ())
@@ -218,6 +219,11 @@ class Values:
         """Faults for a name that means nothing here. `whole`: the reference is the whole expression."""
         problem = _refer(reference, scope, whole=whole)
         if problem is None:
+            if reference.root == "run" and reference.parts[0] == "callbacks":
+                self.sealed = True
+                place = self.reading.positions.inside(where, text, begin + reference.offset)
+                self.reading.callback_uses.append((str(reference.parts[1]), where, place))
+            self.sealed |= reference.root == "secrets"
             if reference.root == "vars" and reference.parts:
                 declared = scope.variables.get(str(reference.parts[0]))
                 self.sealed |= declared is not None and declared.sensitive
@@ -249,11 +255,15 @@ def _refer(reference: Reference, scope: Scope, *, whole: bool) -> tuple[str, str
         return _refer_variable(parts, scope, whole=whole)
     if root == "steps":
         return _refer_step(parts, scope)
+    if root == "secrets":
+        return refer_secret(parts, scope.place, allowed=scope.sealing, whole=whole)
     if not parts:
         return (
             "run stands alone.",
             f"Name one of its fields: {choices(f'run.{name}' for name in RUN_FIELDS)}.",
         )
+    if parts[0] == "callbacks":
+        return _refer_callback(parts, scope, whole=whole)
     if parts[0] not in RUN_FIELDS:
         return f"A run has no field {str(parts[0])[:60]}.", suggest(
             str(parts[0]), RUN_FIELDS, f"Known: {choices(RUN_FIELDS)}."
@@ -279,6 +289,20 @@ def _refer_local(root: str, parts: tuple[str | int, ...], scope: Scope) -> tuple
     return None
 
 
+def _refer_callback(parts: tuple[str | int, ...], scope: Scope, *, whole: bool) -> tuple[str, str] | None:
+    if len(parts) != 2 or not whole:
+        return (
+            "The URL of a callback is a plain path.",
+            "Write ${{ run.callbacks.NAME }}, with the name a wait_for waits for.",
+        )
+    if not scope.sealing:
+        return (
+            f"The URL of a callback cannot be used {scope.place}.",
+            "It may only stand in the params of steps that an executor runs.",
+        )
+    return None
+
+
 def _refer_variable(parts: tuple[str | int, ...], scope: Scope, *, whole: bool) -> tuple[str, str] | None:
     if not parts:
         hidden = [name for name, variable in scope.variables.items() if variable.sensitive]
@@ -298,7 +322,7 @@ def _refer_variable(parts: tuple[str | int, ...], scope: Scope, *, whole: bool) 
     if not scope.sealing:
         return (
             f"The sensitive variable {name} cannot be used {scope.place}.",
-            "Sensitive values may only stand in the params of http and call steps.",
+            "Sensitive values may only stand in the params of steps that an executor runs.",
         )
     if not whole or len(parts) > 1:
         return (
@@ -338,7 +362,9 @@ def _cel_mend(message: str, scope: Scope) -> str:
         if name in scope.steps:
             return f"Did you mean steps.{name}.output?"
         return suggest(
-            name, ("vars", "steps", "run"), "Names begin with vars, steps or run; functions are in the guide."
+            name,
+            ("vars", "steps", "run", "secrets"),
+            "Names begin with vars, steps, run or secrets; functions are in the guide.",
         )
     if "no matching overload" in message:
         return "Make both sides the same type, for example with string(), int() or double()."

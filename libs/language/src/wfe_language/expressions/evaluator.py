@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from cel_expr_python import cel
 from wfe_engine import plan
+from wfe_engine.values import SEALED
 
 from wfe_language.expressions.environment import NotCel, compile_cel
 from wfe_language.expressions.scan import functions
@@ -201,6 +202,8 @@ class _Plain:
     def _key(self, key: Any) -> str:
         if not isinstance(key, str):
             raise ValueError(f"an object whose key {key!r:.40} is not text")
+        if key.startswith(SEALED):
+            raise ValueError(f"an object with the key {key[:40]}, which belongs to the engine")
         return self._text(key)
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wfe_engine import plan
 
 #: Names an expression can begin with.
-ROOTS = ("vars", "steps", "run")
+ROOTS = ("vars", "steps", "run", "secrets")
 #: Names that mean something inside of steps with blocks.
 LOCALS = ("item", "index", "error")
 
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
     """A name an expression refers to.
 
     Attributes:
-        root: vars, steps, run, item, index or error.
+        root: vars, steps, run, secrets, item, index or error.
         parts: What is known of the path below it without evaluating.
         offset: Where it begins in the expression.
     """
