@@ -9,7 +9,8 @@ import jsonschema_rs
 import pytest
 import wfe_language
 from samples import EXAMPLES, HANDLERS, chain, faulty, name_of
-from wfe_language.compiler import approvals, clocks, kinds, template
+from wfe_engine import plan
+from wfe_language.compiler import approvals, clocks, kinds, structure, template
 from wfe_language.schemas import FORMATS, KEYWORDS, TYPES
 
 SCHEMA = json.loads(files("wfe_language").joinpath("template.schema.json").read_text())
@@ -45,8 +46,12 @@ def test_structural_faults_are_refused_by_both(case):
 def test_keys_are_the_same_in_both():
     defs = SCHEMA["$defs"]
     assert set(SCHEMA["properties"]) == set(template._TOP)
-    assert set(defs["step"]["properties"]) == set(template._COMMON) | set(kinds.KINDS)
-    assert {next(iter(one["required"])) for one in defs["step"]["oneOf"]} == set(kinds.KINDS)
+    assert set(defs["step"]["properties"]) == set(template._COMMON) | plan.KINDS
+    assert {next(iter(one["required"])) for one in defs["step"]["oneOf"]} == plan.KINDS
+    assert {next(iter(one["required"])) for one in defs["step"]["if"]["anyOf"]} == plan.KINDS - plan.WORK
+    bounds = (defs["loop"], "max", structure.MOST_ROUNDS), (defs["foreach"], "concurrency", structure.MOST_ITEMS)
+    for where, key, most in bounds:
+        assert f'"maximum": {most}' in json.dumps(where["properties"][key])
     assert set(defs["http"]["properties"]) == set(kinds._HTTP_KEYS)
     assert set(defs["retry"]["properties"]) == set(clocks._RETRY_KEYS)
     assert set(defs["timeout"]["anyOf"][1]["properties"]) == set(clocks._CLOCK_KEYS)
