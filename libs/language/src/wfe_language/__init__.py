@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from wfe_engine.plan import Plan
 
+from wfe_language.comparing import Change, compare
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
 from wfe_language.faults import Fault, TemplateFaults
@@ -15,6 +16,7 @@ from wfe_language.variables import check_input
 
 __all__ = [
     "CelEvaluator",
+    "Change",
     "ExpressionError",
     "ExpressionPool",
     "Fault",
@@ -23,6 +25,7 @@ __all__ = [
     "TemplateFaults",
     "check_input",
     "child_templates",
+    "compare",
     "compile",
     "is_cheap",
     "load",

@@ -55,7 +55,7 @@ def read_cases(source: str | bytes) -> list[Case]:
     """The cases of a YAML or JSON text.
 
     A file has one case, or several under `cases` by name; what stands beside `cases` holds for each of them, and each
-    may say more.
+    may say more; an `expect` of its own stands in place of the common one.
 
     Raises:
         CasesFault: It is wrong somewhere.
@@ -88,7 +88,7 @@ def _merged(name: str, shared: Case, own: Case) -> Case:
         input={**shared.input, **own.input},
         steps={**shared.steps, **own.steps},
         handlers={**shared.handlers, **own.handlers},
-        expect={**shared.expect, **own.expect},
+        expect=own.expect or shared.expect,
         begin=own.begin or shared.begin,
     )
 
