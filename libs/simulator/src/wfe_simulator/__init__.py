@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wfe_simulator.cases import Case, CasesFault, read_cases
 from wfe_simulator.checks import Report, check, run_case
-from wfe_simulator.mocks import Decide, Fails, Gives, Mock, MockMissing, Mocks, Request
+from wfe_simulator.mocks import Decide, Fails, Gives, Mock, MockMissing, Mocks, Request, Silence, Tells
 from wfe_simulator.results import Result, StepResult
 from wfe_simulator.world import Endless, simulate
 
@@ -21,7 +21,9 @@ __all__ = [
     "Report",
     "Request",
     "Result",
+    "Silence",
     "StepResult",
+    "Tells",
     "check",
     "read_cases",
     "run_case",

@@ -9,18 +9,21 @@ from typing import Any
 
 from wfe_language import Fault, TemplateFaults, load
 from wfe_language.compiler.reading import MISSING, Reading
-from wfe_language.faults import Where
+from wfe_language.faults import Where, choices
 
-from wfe_simulator.mocks import Decide, Fails, Gives, Mock, Outcome
+from wfe_simulator.mocks import Decide, Fails, Gives, Mock, Outcome, Silence, Tells
 
 _TOP = ("input", "steps", "handlers", "expect", "begin", "cases")
 _EXPECT = ("status", "reason", "output", "error", "steps", "emitted", "takes")
 _STEP = ("status", "output", "error", "attempts", "count", "input")
-_OUTCOME = ("output", "echo", "error", "takes", "decision", "comment", "by", "after")
+_OUTCOME = ("output", "echo", "error", "takes", "decision", "comment", "by", "payload", "signal", "failed", "after")
+_KINDS = ("output", "echo", "error", "decision", "payload", "failed")
 _ERROR = ("code", "message", "details", "retryable", "retry_after")
 _DECISIONS = ("approve", "reject", "expire")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
-_MEND = "Write {output: ...}, {echo: true}, {error: HTTP_STATUS} or {decision: approve}, or a list of them."
+_MEND = (
+    "Write {output: ...}, {echo: true}, {error: HTTP_STATUS}, {decision: approve}, {payload: ...} or a list of them."
+)
 
 
 class CasesFault(Exception):
@@ -135,15 +138,21 @@ class _Reader:
         return self._outcome(value, where)
 
     def _outcome(self, value: Any, where: Where) -> Outcome:
-        if value in _DECISIONS:
+        if isinstance(value, str) and value in _DECISIONS:
             return Decide(value)
+        if value == "timeout":
+            return Silence()
         given = self.reading.object(value, where, _OUTCOME, mend=_MEND)
-        kinds = [key for key in ("output", "echo", "error", "decision") if key in given]
+        kinds = [key for key in _KINDS if key in given]
         if isinstance(value, dict) and len(kinds) != 1:
-            self.reading.key_fault(where, "An outcome has exactly one of output, echo, error and decision.", _MEND)
+            self.reading.key_fault(where, f"An outcome has exactly one of {choices(_KINDS)}.", _MEND)
         takes = self._seconds(given, where, "takes")
         if "error" in given:
             return self._fails(given["error"], (*where, "error"), takes)
+        if "payload" in given or "failed" in given:
+            payload = given.get("payload", given.get("failed"))
+            after = self._seconds(given, where, "after")
+            return Tells(str(given.get("signal", "")), payload, failed="failed" in given, after=after)
         if "decision" in given:
             decision = self.reading.choice(given["decision"], (*where, "decision"), _DECISIONS)
             return Decide(

@@ -85,7 +85,31 @@ class Decide:
     after: float = 0.0
 
 
-Outcome: TypeAlias = Gives | Fails | Decide
+@dataclass(frozen=True, slots=True)
+class Tells:
+    """Something comes that a wait_for waits for: a signal, or the answer to its callback.
+
+    Attributes:
+        name: Of the signal; empty for the callback, or for the first signal of a step without one.
+        payload: What is told.
+        failed: A callback that says it failed; the payload has code and message.
+        after: Seconds after the step began to wait.
+    """
+
+    name: str = ""
+    payload: Any = None
+    failed: bool = False
+    after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing comes: a wait_for times out."""
+
+
+Outcome: TypeAlias = Gives | Fails | Decide | Tells | Silence
+_OUTCOMES = Gives | Fails | Decide | Tells | Silence
+_ADD = {"approval": "decision: approve", "wait_for": "payload: ..."}
 #: One outcome for always; several, one after the other, the last again and again; or a function of the attempt, whose
 #: result is the output unless it is an outcome itself.
 Mock: TypeAlias = Outcome | Sequence[Outcome] | Callable[[Request], Any]
@@ -96,7 +120,7 @@ class MockMissing(Exception):
 
     def __init__(self, path: str, iteration: str, kind: str) -> None:
         where = f"{path}[{iteration}]" if iteration else path
-        mend = "decision: approve" if kind == "approval" else "output: ..."
+        mend = _ADD.get(kind, "output: ...")
         super().__init__(f"the {kind} step {where} has no mock; add it: {path}: {{{mend}}}")
         self.path = path
         self.iteration = iteration
@@ -131,13 +155,13 @@ class Mocks:
         raise MockMissing(request.path, request.iteration, request.kind)
 
     def _of(self, key: str, mock: Mock, request: Request) -> Outcome:
-        if isinstance(mock, Gives | Fails | Decide):
+        if isinstance(mock, _OUTCOMES):
             return mock
         if isinstance(mock, Sequence):
             used = self._used[key] = self._used.get(key, -1) + 1
             return mock[min(used, len(mock) - 1)]
         given = mock(request)
-        return given if isinstance(given, Gives | Fails | Decide) else Gives(given)
+        return given if isinstance(given, _OUTCOMES) else Gives(given)
 
     def unused(self, paths: set[str]) -> list[str]:
         """Mocks of steps that are not in the template."""

@@ -20,13 +20,14 @@ from wfe_engine import effects as fx
 from wfe_engine.decide import Decision, decide
 from wfe_engine.errors import InvalidInput
 from wfe_engine.events import Emitted, Event
+from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Cel, Plan
-from wfe_engine.state import ENDED, READY, WAITING_APPROVAL, Fault, RunState
+from wfe_engine.state import ENDED, READY, WAITING, WAITING_APPROVAL, Fault, RunState
 from wfe_engine.turn import Env
 from wfe_engine.values import SEALED, ExpressionFault, Values
 from wfe_language import CelEvaluator, ExpressionError, check_input
 
-from wfe_simulator.mocks import Decide, Fails, Gives, Mocks, Request
+from wfe_simulator.mocks import Decide, Fails, Gives, Mocks, Request, Silence, Tells
 from wfe_simulator.results import Result, StepResult
 
 #: Decisions after which a run counts as endless.
@@ -131,6 +132,7 @@ class _World:
         self._state = decision.state
         self._events += [(event, self._now - self._begin) for event in decision.events]
         self._values.records.update(decision.added)
+        self._values.signals.update(decision.signals)
         for no, (given, params) in decision.entered.items():
             self._values.record(no, given, params)
         self._take(decision.effects)
@@ -141,6 +143,8 @@ class _World:
         for row in effects.steps:
             self._enter(row.no, row.path, row.iteration, row.kind, row.status, row.input)
             self._change(row.no, row.status, row.output, row.error, ended=row.ended)
+            if row.kind == "wait_for" and row.status == WAITING:
+                self._wait_for(row)
         for change in effects.changes:
             self._change(change.no, change.status, change.output, change.error, ended=change.ended)
         for done in effects.finished:
@@ -163,6 +167,9 @@ class _World:
                 self._at(due, self._timer(no, due))
         for gate in effects.gates:
             self._gate(gate)
+        for wish in effects.children:
+            if wish.wish in ("start", "retry"):
+                self._child(wish)
         if effects.output is not None:
             self._output = _decode(effects.output)
 
@@ -185,8 +192,8 @@ class _World:
             row = self._rows[no]
             request = Request(work.path, work.iteration, work.kind, row.input, self._attempts[no])
             outcome = self._mocks.outcome(request)
-            if isinstance(outcome, Decide):
-                raise TypeError(f"{work.path} is a {work.kind} step; it gives an output or an error, no decision")
+            if not isinstance(outcome, Gives | Fails):
+                raise TypeError(f"{work.path} is a {work.kind} step; its mock is an output or an error")
             report = self._report(no, request, outcome)
             took = outcome.takes
             most = work.clocks.attempt
@@ -219,6 +226,35 @@ class _World:
             executor="simulator",
             fence=1,
         )
+
+    def _wait_for(self, row: fx.StepRow) -> None:
+        params = self._rows[row.no].input
+        outcome = self._mocks.outcome(Request(row.path, row.iteration, row.kind, params, 1))
+        if isinstance(outcome, Silence):
+            return
+        if not isinstance(outcome, Tells):
+            raise TypeError(f"{row.path} is a wait_for step; its mock is a payload, or the word timeout")
+        name = outcome.name
+        if not name:
+            callback, signals = params.get("callback"), params.get("signals") or [""]
+            name = callback_name(callback, row.iteration) if callback else signals[0]
+        told = cmd.Signal(
+            signal=self._id(), name=name, payload=msgspec.json.encode(outcome.payload), failed=outcome.failed
+        )
+        self._at(self._now + outcome.after, lambda: told if self._live(row.no, WAITING) else None)
+
+    def _child(self, wish: fx.ChildWish) -> None:
+        row = self._rows[wish.no]
+        outcome = self._mocks.outcome(Request(row.path, row.iteration, row.kind, row.input, 1))
+        if not isinstance(outcome, Gives | Fails):
+            raise TypeError(f"{row.path} is a workflow step; its mock is an output or an error")
+        if isinstance(outcome, Gives):
+            given = row.input.get("input") if outcome.echo else outcome.output
+            ended = cmd.ChildEnded(no=wish.no, child=wish.child, output=msgspec.json.encode(given))
+        else:
+            fault = Fault(code=outcome.code, message=outcome.message, details=dict(outcome.details))
+            ended = cmd.ChildEnded(no=wish.no, child=wish.child, fault=fault)
+        self._at(self._now + outcome.takes, lambda: ended)
 
     def _gate(self, gate: fx.GateRow) -> None:
         row = self._rows[gate.no]

@@ -86,6 +86,8 @@ def of_step(step: Any) -> Known:
     known = _OUTPUTS.get(kind, UNKNOWN)
     if kind == "set":
         known = _of_value(step["set"])
+    elif kind == "wait_for" and isinstance(step["wait_for"], dict) and "output" not in str(step["wait_for"]):
+        known = Known("MAP", ("name", "payload"), {"name": _TEXT})
     elif kind == "parallel" and isinstance(step["parallel"], dict):
         branches = step["parallel"].get("branches")
         known = Known("MAP", tuple(branches)) if isinstance(branches, dict) else UNKNOWN
