@@ -108,7 +108,10 @@ def _get(item: Any, key: str, name: str) -> Any:
 
 
 def _unique(items: list[Any]) -> list[Any]:
-    return list({_key(item): item for item in reversed(items)}.values())[::-1]
+    found: dict[Any, Any] = {}
+    for item in items:
+        found.setdefault(_key(item), item)
+    return list(found.values())
 
 
 def _key(item: Any) -> Any:
