@@ -18,6 +18,8 @@ from wfe_language.faults import Where, suggest
 
 #: Expressions that are not plain paths a template may have: bounds what publishing it costs.
 MOST_CEL = 2000
+#: Variables and steps one of them may refer to: bounds what is copied to evaluate it.
+MOST_NAMES = 12
 
 #: Levels of lists and objects in a value.
 MOST_LEVELS = 32
@@ -171,6 +173,10 @@ class Values:
         for reference in found:
             self._reference(reference, where, text, begin, scope, whole=False)
         roots = {(ref.root, str(ref.parts[0]) if ref.parts else "") for ref in found}
+        if len(roots) > MOST_NAMES:
+            reason = f"The expression refers to {len(roots)} variables and steps, more than {MOST_NAMES}."
+            place = self.reading.positions.inside(where, text, begin)
+            self.reading.fault(where, reason, "Make several expressions of it.", place=place)
         return plan.Cel(source, tuple(sorted(roots)))
 
     def _compile(self, source: str, found: list[Reference], where: Where, text: str, begin: int, scope: Scope) -> bool:
