@@ -157,6 +157,8 @@ class _World:
             self._work[work.no] = work
             self._attempts[work.no] = 0
             self._at(work.available_at, self._attempt(work.no))
+            if work.clocks.total is not None:
+                self._total(work, work.clocks.total)
         for again in effects.again:
             self._rows[again.no].attempts = again.attempt - 1
             self._at(again.available_at, self._attempt(again.no))
@@ -200,18 +202,15 @@ class _World:
             if most is not None and took > most:
                 fault = Fault(code="ATTEMPT_TIMEOUT", message=f"the attempt took longer than {most:g} s")
                 report, took = cmd.Report(no=no, fault=fault, fence=1), most
-            self._total(no, work, self._now + took, report)
+            self._at(self._now + took, lambda: report if self._work.get(no) is work and self._live(no, READY) else None)
 
         return begin
 
-    def _total(self, no: int, work: fx.Dispatch | fx.Redispatch, ends: float, report: cmd.Command) -> None:
-        """The report comes, unless the step's total clock runs out before."""
-        total = work.clocks.total
-        deadline = None if total is None else self._begin + self._rows[no].entered + total
-        if deadline is not None and ends > deadline:
-            fault = Fault(code="TOTAL_TIMEOUT", message=f"the step took longer than {total:g} s")
-            ends, report = deadline, cmd.ClockRanOut(no=no, fence=1, fault=fault)
-        self._at(ends, lambda: report if no in self._work and self._live(no, READY) else None)
+    def _total(self, work: fx.Dispatch | fx.Redispatch, total: float) -> None:
+        """The step's total clock runs, over all attempts and the time between them."""
+        fault = Fault(code="TOTAL_TIMEOUT", message=f"the step took longer than {total:g} s")
+        over = cmd.ClockRanOut(no=work.no, fence=1, fault=fault)
+        self._at(work.available_at + total, lambda: over if self._work.get(work.no) is work else None)
 
     def _report(self, no: int, request: Request, outcome: Gives | Fails) -> cmd.Report:
         if isinstance(outcome, Gives):
