@@ -18,6 +18,8 @@ from wfe_cli.commands import AsJson, AsPerson, command, target
 from wfe_cli.faults import Failed, UsageFault
 from wfe_cli.templates import AUTHOR, File, app, find_template, print_faults
 
+__all__ = ["app"]
+
 
 @command(app, "test")
 async def run_cases(

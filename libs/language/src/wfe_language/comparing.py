@@ -150,9 +150,9 @@ def _step(where: str, old: tuple[plan.Node, plan.Block], new: tuple[plan.Node, p
     if was.kind != now.kind:
         yield _changed(f"{where}.kind", was.kind, now.kind)
         return
-    needs = [sorted(block.nodes[at].id for at in node.needs) for node, block in (old, new)]
-    if needs[0] != needs[1]:
-        yield _changed(f"{where}.needs", *needs)
+    needed, needs = (sorted(block.nodes[at].id for at in node.needs) for node, block in (old, new))
+    if needed != needs:
+        yield _changed(f"{where}.needs", needed, needs)
     if was.condition != now.condition:
         yield _changed(f"{where}.if", written(was.condition), written(now.condition))
     yield from _values(f"{where}.params", written(was.params), written(now.params))

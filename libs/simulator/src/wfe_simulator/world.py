@@ -151,7 +151,8 @@ class _World:
             self._change(done.no, done.status, done.output, done.error, ended=True)
             self._rows[done.no].attempts = done.attempts or self._rows[done.no].attempts
             self._work.pop(done.no, None)
-        for work in (*effects.dispatches, *effects.redispatches):
+        ready: list[fx.Dispatch | fx.Redispatch] = [*effects.dispatches, *effects.redispatches]
+        for work in ready:
             given = work.request if isinstance(work, fx.Dispatch) else None
             self._enter(work.no, work.path, work.iteration, work.kind, "running", given)
             self._work[work.no] = work

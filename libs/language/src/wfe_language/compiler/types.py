@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,8 @@ _CEL = {
     "BOOL": cel.Type.BOOL, "STRING": cel.Type.STRING, "INT": cel.Type.INT, "LIST": cel.Type.List(cel.Type.DYN),
     "MAP": cel.Type.Map(cel.Type.DYN, cel.Type.DYN),
 }  # fmt: skip
+#: What CEL refuses of types it knows, and JSON has no objection to: null beside something else.
+_HARMLESS = re.compile(r"^a condition \? : does not|^[=!]= does not work on (.* and null|null and .*)$")
 _RUN = {"id": "STRING", "created_at": "STRING", "epoch": "INT"}
 
 
@@ -157,13 +160,15 @@ class Types:
         if not kinds - {"", "NULL"}:
             return _name(compile_cel(source)), []
         wrong: list[Problem] = []
-        for variant in variants:
+        for at, variant in enumerate(variants):
             try:
                 return _name(compile_cel(source, self._environment(variant))), []
             except NotCel as error:
-                same = not wrong or wrong[0].offset == error.problems[0].offset
-                wrong = error.problems if same else [Problem(-1, "")]
-        return "", [problem for problem in wrong if problem.message]
+                found_now = [problem for problem in error.problems if not _HARMLESS.search(problem.message)]
+                wrong = [p for p in found_now if not at or p.offset in {other.offset for other in wrong}]
+        if not wrong:
+            compile_cel(source)
+        return "", wrong
 
     def _environment(self, number: str) -> cel.Env:
         if number not in self._environments:
