@@ -14,7 +14,7 @@ from cel_expr_python import cel
 from wfe_engine import plan
 
 from wfe_language.expressions.environment import NotCel, compile_cel
-from wfe_language.expressions.functions import CHEAP
+from wfe_language.expressions.functions import CHEAP, OWN
 from wfe_language.expressions.scan import functions, references
 
 #: Bytes of JSON an expression may give.
@@ -82,13 +82,15 @@ class CelEvaluator:
             raise ExpressionError(f"It does not compile: {error}.", expression.source) from None
         except (RuntimeError, UnicodeError, TypeError, ValueError, OverflowError) as error:
             raise _failed(str(error), expression, bindings) from None
-        if value.type() == cel.Type.ERROR:
-            raise _failed(str(value.plain_value()), expression, bindings)
         try:
-            result = _Plain().value(value.plain_value(), 0)
-            size = len(msgspec.json.encode(result))
+            plain = value.plain_value()
         except TypeError:
             raise ExpressionError("It gives an optional; end it with .orValue(...).", expression.source) from None
+        if value.type() == cel.Type.ERROR:
+            raise _failed(str(plain), expression, bindings)
+        try:
+            result = _Plain().value(plain, 0)
+            size = len(msgspec.json.encode(result))
         except (ValueError, UnicodeError, OverflowError, RuntimeError) as error:
             raise ExpressionError(f"It gives what cannot be stored: {error}.", expression.source) from None
         if size > MOST_RESULT:
@@ -194,8 +196,6 @@ def _sentence(message: str) -> str:
     head, _, rest = message.partition(": ")
     if rest and head.replace("_", "").isupper():
         message = rest.removesuffix(f" [{head}]")
-    if "Unable to convert function return value" in message:
-        message = "It gives an optional; end it with .orValue(...)"
     if "No matching overloads found" in message:
         message = message.replace("No matching overloads found : ", "No operator or function for these types: ")
     elif message.startswith("Key not found in map : "):
@@ -204,7 +204,9 @@ def _sentence(message: str) -> str:
         message = f"There is no position {index[1]} in a list of {index[2]}"
     elif message.startswith("Iteration budget exceeded"):
         message = "It loops more than 10,000 times"
-    return message.rstrip(".")[:1].upper() + message.rstrip(".")[1:] + "."
+    message = message.rstrip(".")
+    begin = message.partition(" ")[0]
+    return (message if begin in OWN else message[:1].upper() + message[1:]) + "."
 
 
 class _Plain:
@@ -238,7 +240,8 @@ class _Plain:
         if isinstance(value, list):
             return [self.value(item, level + 1) for item in value]
         if isinstance(value, dict):
-            return {self._key(key): self.value(item, level + 1) for key, item in value.items()}
+            # CEL's objects are in no order; the same expression gives the same bytes in every process.
+            return dict(sorted((self._key(key), self.value(item, level + 1)) for key, item in value.items()))
         raise ValueError("a value of a type JSON does not have")
 
     def _key(self, key: Any) -> str:

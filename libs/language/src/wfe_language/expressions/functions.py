@@ -39,6 +39,17 @@ CHEAP = frozenset(
 )  # fmt: skip
 
 
+#: Names of those that say themselves what is wrong.
+OWN = frozenset(
+    {
+        "json.encode", "json.decode", "round", "time.format", "time.unix", "time.fromUnix", "sort", "sortBy", "chunk",
+        "sum", "min", "max", "truncate",
+    }
+)  # fmt: skip
+#: Names of functions, for suggestions.
+FUNCTIONS = tuple(sorted(CHEAP - {"of", "none"}))
+
+
 def _shown(value: Any) -> str:
     try:
         text = msgspec.json.encode(value).decode()
@@ -55,7 +66,7 @@ def _number(value: Any, name: str) -> int | float:
 
 def _json_encode(value: Any) -> str:
     try:
-        return msgspec.json.encode(value).decode()
+        return msgspec.json.encode(value, order="sorted").decode()
     except (TypeError, ValueError, UnicodeError, RecursionError):
         raise ValueError("json.encode was given what JSON does not have") from None
 
@@ -236,15 +247,11 @@ def declarations() -> list[cel.FunctionDecl]:
         method("sum", _T.DYN, [_LIST], _sum),
         method("min", _T.DYN, [_LIST], _extreme("min", min)),
         method("max", _T.DYN, [_LIST], _extreme("max", max)),
-        method("keys", _LIST, [_MAP], list),
-        method("values", _LIST, [_MAP], lambda given: list(given.values())),
+        method("keys", _LIST, [_MAP], sorted),
+        method("values", _LIST, [_MAP], lambda given: [given[key] for key in sorted(given)]),
         method("merge", _MAP, [_MAP, _MAP], lambda one, other: {**one, **other}),
         method("pick", _MAP, [_MAP, _LIST], _pick),
         method("omit", _MAP, [_MAP, _LIST], _omit),
         method("truncate", _T.STRING, [_T.STRING, _T.INT], _truncate),
         method("lines", _LIST, [_T.STRING], lambda text: text.splitlines()),
     ]
-
-
-#: Names of all functions, for suggestions.
-FUNCTIONS = tuple(sorted({*CHEAP} - {"of", "none"}))

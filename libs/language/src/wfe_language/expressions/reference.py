@@ -66,7 +66,7 @@ REFERENCE = (
     Entry("lists", "[[1], [2, 3]].flatten()", [1, 2, 3], "lists in a list laid out, one level"),
     Entry("lists", "[1, 2, 3].chunk(2)", [[1, 2], [3]], "lists of so many items"),
     Entry("lists", "[1, 2].sum()", 3, "also `min`, `max`"),
-    Entry("objects", "vars.order.keys()", ["id"], "also `values`"),
+    Entry("objects", "vars.order.keys()", ["id"], "sorted; also `values`, in that order"),
     Entry("objects", "vars.order.merge({'paid': true})", {"id": "A7", "paid": True}, "both; the second one wins"),
     Entry("objects", "{'a': 1, 'b': 2}.pick(['a'])", {"a": 1}, "only these keys; also `omit`"),
     Entry("time", "timestamp(vars.at) + duration('90m')", "2030-01-31T13:30:00Z", "moments and spans; `+ - < ==`"),
