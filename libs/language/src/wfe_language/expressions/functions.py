@@ -52,7 +52,7 @@ FUNCTIONS = tuple(sorted(CHEAP - {"of", "none"}))
 
 def _shown(value: Any) -> str:
     try:
-        text = msgspec.json.encode(value).decode()
+        text = msgspec.json.encode(value, order="sorted").decode()
     except (TypeError, ValueError, UnicodeError):
         text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
