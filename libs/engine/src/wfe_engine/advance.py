@@ -126,6 +126,7 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
         Whether it has finished already.
     """
     no = turn.state.next_no if again is None else again.no
+    where = "if"
     try:
         if node.condition is not None and again is None:
             met = turn.render(node.condition, scope)
@@ -134,10 +135,11 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
             if not met:
                 _skip(turn, scope, node, no)
                 return True
+        where = node.kind
         recorded = None if again is None else turn.env.values.inputs.get(no)
         params = turn.render(node.params, scope) if recorded is None else msgspec.json.decode(recorded)
     except ExpressionFault as fault:
-        fail_entering(turn, scope, node, no, expression_fault(fault, node.path))
+        fail_entering(turn, scope, node, no, expression_fault(fault, node.path, where))
         return False
     if node.kind in WORK:
         if recorded is None and node.kind in REQUEST:
@@ -147,13 +149,18 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
     return ENTER[node.kind](turn, scope, node, no, params)
 
 
-def expression_fault(fault: ExpressionFault, path: str) -> Fault:
-    """What a step fails with when one of its expressions cannot be evaluated."""
+def expression_fault(fault: ExpressionFault, path: str, where: str) -> Fault:
+    """What a step fails with when one of its expressions cannot be evaluated.
+
+    Args:
+        where: Key of the step it stands in.
+    """
+    place = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.place)
     return Fault(
         code=EXPRESSION_ERROR,
-        message=f"{fault.expression}: {fault.message}",
+        message=f"{place}: {fault.expression}: {fault.message}",
         step=path,
-        details={"expression": fault.expression},
+        details={"expression": fault.expression, "place": place},
     )
 
 
@@ -258,8 +265,7 @@ def _complete_run(turn: Turn) -> None:
         try:
             output = turn.render(turn.plan.output, ROOT)
         except ExpressionFault as fault:
-            message = f"output: {fault.expression}: {fault.message}"
-            fail_block(turn, ROOT, Fault(code=EXPRESSION_ERROR, message=message))
+            fail_block(turn, ROOT, expression_fault(fault, "", "output"))
             return
     turn.emit(ev.RunCompleted())
     compensate.leave(turn)

@@ -26,12 +26,13 @@ _encode = msgspec.json.encode
 
 
 class ExpressionFault(Exception):
-    """An expression could not be evaluated; says which, and what broke it."""
+    """An expression could not be evaluated; says which, what broke it, and where in a value it stands."""
 
     def __init__(self, message: str, expression: str) -> None:
         super().__init__(message)
         self.message = message
         self.expression = expression
+        self.place: tuple[str | int, ...] = ()
 
 
 class Deferred(Exception):
@@ -185,13 +186,22 @@ class View:
         if kind is Path:
             return self._path(expression)  # type: ignore[arg-type]
         if kind is MapOf:
-            return {name: self.render(item) for name, item in expression.items}  # type: ignore
+            return {name: self._part(name, item) for name, item in expression.items}  # type: ignore
         if kind is ListOf:
-            return [self.render(item) for item in expression.items]  # type: ignore[union-attr, arg-type]
+            return [self._part(at, item) for at, item in enumerate(expression.items)]  # type: ignore
         if kind is Text:
             return self._text(expression)  # type: ignore[arg-type]
         assert isinstance(expression, Cel)
         return self._evaluate(expression, self._bindings(expression))
+
+    def _part(self, key: str | int, expression: Expression) -> Any:
+        if type(expression) is Literal:
+            return expression.value
+        try:
+            return self.render(expression)
+        except ExpressionFault as fault:
+            fault.place = (key, *fault.place)
+            raise
 
     def _path(self, path: Path) -> Any:
         parts = path.parts

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from wfe_engine.plan import Plan
 
+from wfe_language.comparing import Change, compare
 from wfe_language.compiler.reserved import refuse_reserved
 from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
@@ -17,6 +18,7 @@ from wfe_language.variables import check_input
 
 __all__ = [
     "CelEvaluator",
+    "Change",
     "ExpressionError",
     "ExpressionPool",
     "Fault",
@@ -25,6 +27,7 @@ __all__ = [
     "TemplateFaults",
     "check_input",
     "child_templates",
+    "compare",
     "compile",
     "is_cheap",
     "is_secret_name",

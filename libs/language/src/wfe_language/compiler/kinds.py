@@ -164,9 +164,10 @@ def read_wait_for(reading: Reading, values: Values, value: Any, where: Where, sc
     names = [given["signal"]] if "signal" in given else given.get("signals", [])
     if "signal" in given or "signals" in given:
         inner = (*where, "signal" if "signal" in given else "signals")
-        if not isinstance(names, list) or not names:
-            reading.list(names, inner, "Write a list of names: [paid, refused].")
-            names = []
+        mend = "Write a list of names: [paid, refused]."
+        if names == []:
+            reading.fault(inner, "There are no signals.", mend)
+        names = reading.list(names, inner, mend)
         for at, name in enumerate(names):
             reading.name(name, inner if "signal" in given else (*inner, at), "The signal", _SIGNAL, _SIGNAL_RULE)
         params["signals"] = plan.Literal([name for name in names if isinstance(name, str)])
