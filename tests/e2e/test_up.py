@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -17,7 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+from wfe_stack.postgres import create_database
 from wfe_stack.waiting import wait_for
 
 WFE = str(Path(sys.executable).with_name("wfe"))
@@ -205,6 +208,24 @@ def test_a_folder_that_cannot_be_used_is_one_line(shell):
     ended = shell.wfe("up", "--home", "file/data")
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert "cannot be used: Not a directory; name another with --home" in ended.stderr
+
+
+async def test_servers_that_exist_are_used_and_left_running(shell, postgres_server, nats_url):
+    shell.environment["WFE_DATABASE_URL"] = create_database(postgres_server, f"wfe_up_{secrets.token_hex(6)}")
+    shell.environment["WFE_NATS_URL"] = nats_url
+    up = shell.up()
+    await up.says("The engine goes on until Ctrl-C")
+    children = up.children()
+    assert not [each for each in children if each.name() in ("postgres", "nats-server")]
+    assert shell.wfe("runs", "start", "hello", "--watch").returncode == 0
+    up.process.send_signal(signal.SIGTERM)
+    assert await up.ended() == 0
+    await nothing_left(children)
+    with psycopg.connect(shell.environment["WFE_DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'completed'").fetchone() == (1,)
+    host, _, port = nats_url.rpartition("//")[2].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        assert connection.recv(4) == b"INFO"
 
 
 def test_a_database_that_is_not_there_is_one_line(shell):
