@@ -14,7 +14,7 @@ from wfe_stack.seed import SeedPrincipal, seed
 # The modules beside this one can be imported.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from calls import Api, Things, make_things  # noqa: E402
+from calls import Api, Things, make_things
 
 #: Two people who may do everything: who starts a run may not decide its gate.
 ALL = ("viewer", "operator", "author", "approver", "admin")

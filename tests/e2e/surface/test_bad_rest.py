@@ -113,12 +113,15 @@ async def test_fifty_megabytes(api, things, method):
             yield b"a" * 100_000
 
     answer = None
-    async with asyncio.timeout(AT_ONCE), api.http.request(
-        verb,
-        api.url + target,
-        data=much(),
-        headers={"authorization": f"Bearer {api.key}", "content-type": "application/json"},
-    ) as got:
+    async with (
+        asyncio.timeout(AT_ONCE),
+        api.http.request(
+            verb,
+            api.url + target,
+            data=much(),
+            headers={"authorization": f"Bearer {api.key}", "content-type": "application/json"},
+        ) as got,
+    ):
         answer = Answer(got.status, {k.lower(): v for k, v in got.headers.items()}, await got.read())
     assert answer.refusal(413) == ""
     # Nobody takes all of it in before it is refused.
@@ -129,7 +132,7 @@ async def test_fifty_megabytes(api, things, method):
 async def test_queries(api, things, method):
     call = CALLS[method]
     fields = things.fields(method)
-    verb, target, body = request_of(method, fields)
+    verb, _, body = request_of(method, fields)
     path = filled(call.path, fields)
 
     def tries() -> Iterator[Try]:
@@ -157,7 +160,7 @@ async def test_queries(api, things, method):
 async def test_paths(api, things, method):
     call = CALLS[method]
     fields = things.fields(method)
-    verb, target, body = request_of(method, fields)
+    verb, _, body = request_of(method, fields)
     types = request_type(method).DESCRIPTOR.fields_by_name
 
     def tries() -> Iterator[Try]:

@@ -169,8 +169,7 @@ async def test_a_template_from_its_draft_to_its_deprecation(wanda):
 
     # A start takes the newest version unless it names one.
     runs = [
-        await wanda.start({"template_id": draft["id"], "input": {"seconds": 0}} | more)
-        for more in ({}, {"version": 1})
+        await wanda.start({"template_id": draft["id"], "input": {"seconds": 0}} | more) for more in ({}, {"version": 1})
     ]
     assert [run["template"]["version"] for run in runs] == [2, 1]
     with pytest.raises(Refused) as refusal:
@@ -203,17 +202,18 @@ async def test_health_is_public_and_readiness_names_the_parts_that_are_down(stac
     assert ready.json()["status"] == "ready"
     assert set(ready.json()["parts"].values()) == {"ok"}
     assert {"store", "bus", "approvals", "executors"} <= ready.json()["parts"].keys()
-    for part, called in (("executor", "executors"), ("approvals", "approvals")):
+    down = {"executor": "executors", "approvals": "approvals"}
+    for part in down:
         await stack.kill(part)
+
+    async def told():
+        answer = await api.send("GET", "/readyz")
+        found = answer.status == 503 and all(name in answer.json()["message"] for name in down.values())
+        return answer if found else None
+
     try:
-        for _, called in (("executor", "executors"), ("approvals", "approvals")):
-
-            async def told(called=called):
-                answer = await api.send("GET", "/readyz")
-                return answer.status == 503 and called in answer.json()["message"] and answer
-
-            down = await wait_for(told, what=f"a 503 that names {called}")
-            assert down.refusal(503) == ""
+        answer = await wait_for(told, what="a 503 that names both")
+        assert answer.refusal(503) == ""
     finally:
         for part in ("approvals", "executor"):
             await stack.restart(part, ready=False)

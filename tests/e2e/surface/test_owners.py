@@ -1,4 +1,4 @@
-"""Another owner's object and a missing one answer alike, byte for byte, over REST and gRPC, for every call with an id."""
+"""Another owner's object and a missing one answer alike, byte for byte, for every call with an id."""
 
 from __future__ import annotations
 
