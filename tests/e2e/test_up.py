@@ -213,16 +213,23 @@ def test_a_folder_that_cannot_be_used_is_one_line(shell):
 async def test_servers_that_exist_are_used_and_left_running(shell, postgres_server, nats_url):
     shell.environment["WFE_DATABASE_URL"] = create_database(postgres_server, f"wfe_up_{secrets.token_hex(6)}")
     shell.environment["WFE_NATS_URL"] = nats_url
-    up = shell.up()
+    # A module of the current folder, beside the handlers of the samples.
+    (shell.folder / "mine.py").write_text(
+        "from wfe_sdk import handler\n\nhandler('mine')(lambda given: {'got': given})\n"
+    )
+    (shell.folder / "mine.yaml").write_text("name: mine\nsteps:\n  - {id: a, call: {handler: mine, input: {b: 1}}}\n")
+    up = shell.up("--handlers", "mine")
     await up.says("The engine goes on until Ctrl-C")
     children = up.children()
     assert not [each for each in children if each.name() in ("postgres", "nats-server")]
     assert shell.wfe("runs", "start", "hello", "--watch").returncode == 0
+    assert shell.wfe("templates", "publish", "mine.yaml").returncode == 0
+    assert shell.wfe("runs", "start", "mine", "--watch").returncode == 0
     up.process.send_signal(signal.SIGTERM)
     assert await up.ended() == 0
     await nothing_left(children)
     with psycopg.connect(shell.environment["WFE_DATABASE_URL"]) as connection:
-        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'completed'").fetchone() == (1,)
+        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'completed'").fetchone() == (2,)
     host, _, port = nats_url.rpartition("//")[2].rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         assert connection.recv(4) == b"INFO"
