@@ -170,6 +170,20 @@ async def test_without_a_terminal_the_printed_curl_approves_and_everything_can_b
     await again.ended()
     await nothing_left(children)
 
+    # Where its guards are killed with it, what it leaves is ended by the next start.
+    third = shell.up()
+    await third.says("The engine goes on until Ctrl-C")
+    children = third.children()
+    for guard in [each for each in children if each.name() == "sh"]:
+        guard.kill()
+    third.process.kill()
+    await third.ended()
+    assert {each.name() for each in children if each.is_running()} >= {"postgres", "nats-server", "envoy"}
+    last = shell.up()
+    await last.says(r"wfe: ended \d+ processes an earlier stack left in ")
+    await nothing_left(children)
+    await last.says("The engine goes on until Ctrl-C")
+
 
 async def test_at_a_terminal_it_asks_and_the_answer_is_taken(shell):
     up = shell.up("--job", terminal=True)

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from wfe_stack import parts
+from wfe_stack import leftovers, parts
 from wfe_stack.bus import new_passwords, write_config
 from wfe_stack.database import RunStore
 from wfe_stack.faults import PartFault, StackFault
@@ -120,6 +120,8 @@ class Stack:
         self._lost = asyncio.get_running_loop().create_future()
         try:
             self._folder = await asyncio.to_thread(Folder.take, self.settings.folder)
+            if left := await asyncio.to_thread(leftovers.clear, self._folder.path, self._folder.postgres):
+                self._say(f"ended {left} processes an earlier stack left in {self._folder.path}")
             await self._start(self._folder)
             self.started_seconds = time.monotonic() - began
         except BaseException:
