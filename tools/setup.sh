@@ -19,6 +19,7 @@ stamp=.venv/.installed
 want=$(cat requirements.lock libs/*/pyproject.toml services/*/pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
 [ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ] && [ -e .venv/bin/wfe ] && exit 0
 
+[ -w . ] || { say "setup: $PWD cannot be written, and .venv is made in it"; exit 1; }
 say "setup: installing into .venv (once)"
 [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
 grep -A20 '^uv==' requirements.lock | sed -n '1,/[^\\]$/p' > .venv/uv.lock.txt

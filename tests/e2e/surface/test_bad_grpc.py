@@ -213,6 +213,31 @@ async def test_without_credentials(either, things, method):
         await refused(either(method), method, key, iter(tries), {Code.UNAUTHENTICATED})
 
 
+def delimited(tag: bytes, inside: bytes) -> bytes:
+    """A field with its length before it."""
+    length, size = b"", len(inside)
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return tag + length + bytes([size]) + inside
+
+
+def nested(levels: int) -> bytes:
+    """Bytes of a Struct of objects in each other: deeper than this client could build one."""
+
+    value = b"\x20\x01"  # true
+    for _ in range(levels):
+        members = delimited(b"\x0a", delimited(b"\x0a", b"a") + delimited(b"\x12", value))
+        value = delimited(b"\x2a", members)
+    return members
+
+
+@pytest.mark.parametrize("levels", [33, 50, 99, 200, 5_000])
+async def test_levels(either, people, things, levels):
+    template = message_of("StartWorkflow", {"template_id": things.ids["template"]})
+    tries = [(f"{levels} levels", template.SerializeToString() + delimited(b"\x12", nested(levels)))]
+    await refused(either("StartWorkflow"), "StartWorkflow", people["wanda"], iter(tries), {Code.INVALID_ARGUMENT})
+
+
 async def test_two_messages_where_one_is_due(either, people):
     async def messages():
         for _ in range(2):

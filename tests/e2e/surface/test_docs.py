@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from calls import CALLS
+from wfe_stack.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "docs" / "api.md"
@@ -67,3 +69,42 @@ async def test_every_example_is_a_call(noted):
         assert any(
             verb == call.verb and re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", call.path), path) for call in CALLS.values()
         ), (verb, path)
+
+
+async def shell(script: str, folder: Path) -> str:
+    """What a script prints that succeeds."""
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-euo",
+        "pipefail",
+        "-c",
+        script,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(60):
+        said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+    return said.decode()
+
+
+async def test_the_five_minutes_of_the_readme(stack, sam, tmp_path):
+    """What it says for a second terminal works, line by line."""
+    (tmp_path / ".wfe").symlink_to(stack.settings.folder)
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    _, commands, rest = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    first, *others = commands.strip().splitlines()
+    run = re.search(r"run ([0-9a-f-]{36}) ", await shell(first, tmp_path))[1]
+
+    async def gate():
+        return (await sam.get(f"/api/v1/workflows/{run}"))["approvals"]
+
+    await wait_for(gate)
+    said = [await shell(line.replace("RUN", run), tmp_path) for line in others]
+    assert run in said[0]
+    assert "run.completed" in said[-1]
+    started = json.loads(await shell(rest.replace("http://127.0.0.1:8080", stack.url), tmp_path))
+    assert (started["status"], started["template"]["name"]) == ("pending", "hello")
