@@ -249,6 +249,37 @@ async def test_servers_that_exist_are_used_and_left_running(shell, postgres_serv
         assert connection.recv(4) == b"INFO"
 
 
+@pytest.mark.parametrize(
+    ("words", "environment", "says"),
+    [
+        (["--host", "192.0.2.1"], {}, r"wfe: cannot listen on 192\.0\.2\.1 .*; name another address with --host"),
+        (
+            [],
+            {"WFE_DATABASE_URL": "mysql://x"},
+            r"wfe: the database cannot be used: its URL must begin with postgresql://",
+        ),
+        ([], {"WFE_NATS_URL": "nats://127.0.0.1:{port}"}, r"wfe: the bus cannot be reached: .*; look at WFE_NATS_URL"),
+        ([], {"WFE_OIDC_FILE": "none.json"}, r"wfe: \w+ ended with exit code 2: configuration: WFE_OIDC_FILE: .*"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(shell, words, environment, says):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody listens, and nobody else gets the port
+        port = silent.getsockname()[1]
+        shell.environment |= {name: value.replace("{port}", str(port)) for name, value in environment.items()}
+        ended = shell.wfe("up", "--port", "0", "--grpc-port", "0", *words)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(says, line), line
+
+
+@pytest.mark.parametrize("words", [["--port", "99999"], ["--grpc-port", "-1"], ["--samples", "nowhere"]])
+def test_wrong_options_are_told_before_anything_starts(shell, words):
+    ended = shell.wfe("up", *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert words[0] in ended.stderr
+
+
 def test_a_database_that_is_not_there_is_one_line(shell):
     shell.environment["WFE_DATABASE_URL"] = f"postgresql://nobody@/nowhere?host={shell.folder}"
     ended = shell.wfe("up", "--port", "0", "--grpc-port", "0")

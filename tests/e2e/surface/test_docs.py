@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from wfe_stack.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[3]
 GUIDE = ROOT / "docs" / "api.md"
+#: The interpreter of the tests first: others may be slow scripts around one.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 #: What a shell has before the examples: any failure ends it, and each call is noted.
 PRELUDE = """set -euo pipefail
 curl() { printf '%s\\n' "$@" >>"$NOTES"; printf '\\0' >>"$NOTES"; command curl --fail-with-body "$@"; echo; }
@@ -36,7 +39,7 @@ async def noted(stack):
             "-c",
             script,
             cwd=folder,
-            env={"PATH": os.environ["PATH"], "NOTES": str(folder / "notes")},
+            env={"PATH": PATH, "NOTES": str(folder / "notes")},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -80,7 +83,7 @@ async def shell(script: str, folder: Path) -> str:
         "-c",
         script,
         cwd=folder,
-        env={"PATH": os.environ["PATH"]},
+        env={"PATH": PATH},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,

@@ -41,10 +41,16 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(envvar="WFE_GATEWAY_REST_HOST", help="Address the gateway listens on.")
         ] = LOOPBACK,
         port: Annotated[
-            int, typer.Option(envvar="WFE_GATEWAY_REST_PORT", help="Port of the REST API; 0 for a free one.")
+            int,
+            typer.Option(
+                envvar="WFE_GATEWAY_REST_PORT", min=0, max=65_535, help="Port of the REST API; 0 for a free one."
+            ),
         ] = REST_PORT,
         grpc_port: Annotated[
-            int, typer.Option(envvar="WFE_GATEWAY_GRPC_PORT", help="Port of the gRPC API; 0 for a free one.")
+            int,
+            typer.Option(
+                envvar="WFE_GATEWAY_GRPC_PORT", min=0, max=65_535, help="Port of the gRPC API; 0 for a free one."
+            ),
         ] = GRPC_PORT,
         schedulers: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
         approvals: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
@@ -57,7 +63,8 @@ def register(app: typer.Typer) -> None:
             ),
         ] = "",
         samples: Annotated[
-            Path | None, typer.Option(help="Folder of templates to publish; examples by default.")
+            Path | None,
+            typer.Option(exists=True, file_okay=False, help="Folder of templates to publish; examples by default."),
         ] = None,
         log_level: Annotated[str, typer.Option(envvar="WFE_LOG_LEVEL", help="Of the services.")] = "info",
         job: Annotated[bool, typer.Option("--job", help="Do the main job before your eyes first.")] = False,

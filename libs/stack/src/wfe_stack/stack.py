@@ -15,7 +15,7 @@ from typing import Any, Self
 import aiohttp
 
 from wfe_stack import leftovers, parts
-from wfe_stack.bus import new_passwords, write_config
+from wfe_stack.bus import new_passwords, reach, write_config
 from wfe_stack.database import RunStore
 from wfe_stack.faults import PartFault, StackFault
 from wfe_stack.folder import Folder, write_private
@@ -227,7 +227,9 @@ class Stack:
             folder.postgres, settings.database_url, settings.postgres, self._guard, self._say, self._give_up
         )
         early = [parts.gateway(plan)]
-        if settings.nats_url is None:
+        if settings.nats_url is not None:
+            await reach(settings.nats_url)
+        else:
             write_config(folder.path / "nats.conf", plan.nats_port, passwords)
             early.insert(0, parts.nats(plan))
         for part in early:
