@@ -220,9 +220,14 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         after = requests.at_least(faults, request.after, "after", 0)
         faults.raise_if_any()
         owner_id = current_caller().owner_id
+        begun = False
         async with self._engine.watch(run_id) as nudges:
             while True:
                 found = await self._history.events(owner_id, run_id, after=after, limit=_WATCH_PAGE)
+                if not begun:
+                    # The watcher learns at once that there is something to watch; the first event may take days.
+                    await context.send_initial_metadata(())
+                    begun = True
                 for item in found.events:
                     yield mapping.event(item, Payloads())
                     after = item.seq
