@@ -111,6 +111,12 @@ async def stack(
 
 
 @pytest.fixture(scope="session")
+def lease_seconds() -> float:
+    """Seconds after which a silent executor of `stack` has lost what it holds."""
+    return LEASE_SECONDS
+
+
+@pytest.fixture(scope="session")
 async def crash_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
     """A second engine, for tests that kill all of it or lose many leases; its clocks are shorter still."""
     async with engine(

@@ -16,6 +16,8 @@ from wfe_store.pool import Connection
 
 #: Seconds a lease may be missing from its executor's heartbeats before it counts as never arrived.
 ARRIVAL_SECONDS = 7.0
+#: Seconds nobody claims a step that has lost all the leases it may, while it is being failed.
+FAILING_SECONDS = 10.0
 
 
 class ClaimedStep(msgspec.Struct, frozen=True):
@@ -104,10 +106,10 @@ SELECT run_id, no, fence, leased_at < clock_timestamp() - make_interval(secs => 
 _FREE_AT = """coalesce(CASE WHEN q.held THEN (
         SELECT to_timestamp((r.state::json ->> 'paused_at')::float8) FROM runs r WHERE r.id = q.run_id
     ) END, clock_timestamp())"""
-_FREED = f"""executor_id = NULL, leased_at = NULL, progress = NULL, fence = q.fence + 1, available_at = {_FREE_AT},
+_FREED = f"""executor_id = NULL, leased_at = NULL, progress = NULL, fence = q.fence + 1,
     queue_deadline = {_FREE_AT} + make_interval(secs => (q.clocks::json ->> 'queue')::float8)"""
 _RELEASE = f"""
-UPDATE dispatch q SET {_FREED}
+UPDATE dispatch q SET {_FREED}, available_at = {_FREE_AT}
 FROM unnest(%b::uuid[], %b::int[], %b::bigint[]) AS d (run_id, no, fence)
 WHERE q.run_id = d.run_id AND q.no = d.no AND q.fence = d.fence AND q.executor_id IS NOT NULL
 RETURNING q.queue
@@ -183,13 +185,15 @@ class LostLease(msgspec.Struct, frozen=True):
     executor: str
 
 
-async def reap(connection: Connection, lease_seconds: float, limit: int = 500) -> list[LostLease]:
+async def reap(connection: Connection, lease_seconds: float, lease_losses: int, limit: int = 500) -> list[LostLease]:
     """Free the steps of executors whose lease ran out, counting the loss on each.
 
     Their rows go in the same transaction, so a late heartbeat finds nothing it held.
 
     Args:
         lease_seconds: Age after which a lease of an executor that never sent a heartbeat is lost too.
+        lease_losses: Leases a step may lose. One that has lost so many is the caller's to fail: it is not claimed
+            for FAILING_SECONDS.
     """
     async with connection.transaction():
         cursor = await connection.execute(
@@ -204,11 +208,18 @@ async def reap(connection: Connection, lease_seconds: float, limit: int = 500) -
                     OR (e.id IS NULL AND q.leased_at < clock_timestamp() - make_interval(secs => %(lease)s)))
                 LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED
             )
-            UPDATE dispatch q SET {_FREED}, lease_losses = q.lease_losses + 1
+            UPDATE dispatch q SET {_FREED}, lease_losses = q.lease_losses + 1, available_at = {_FREE_AT}
+                + make_interval(secs => CASE WHEN q.lease_losses + 1 >= %(losses)s THEN %(failing)s ELSE 0 END)
             FROM lost WHERE q.run_id = lost.run_id AND q.no = lost.no
             RETURNING q.run_id, q.no, q.fence, q.lease_losses, q.queue, lost.executor_id
             """,  # noqa: S608 - no input in it
-            {"dead": dead, "lease": lease_seconds, "limit": limit},
+            {
+                "dead": dead,
+                "lease": lease_seconds,
+                "losses": lease_losses,
+                "failing": FAILING_SECONDS,
+                "limit": limit,
+            },
         )
         rows = await cursor.fetchall()
         if dead:
