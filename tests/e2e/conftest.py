@@ -194,7 +194,7 @@ class Stubs:
     system: Any
 
 
-class _WithKey(grpc.aio.UnaryUnaryClientInterceptor):
+class _WithKey:
     def __init__(self, key: str) -> None:
         self._key = key
 
@@ -203,6 +203,9 @@ class _WithKey(grpc.aio.UnaryUnaryClientInterceptor):
         metadata.add("authorization", f"Bearer {self._key}")
         return details._replace(metadata=metadata)
 
+
+# Two classes: a channel takes an interceptor for the first kind it is of.
+class _UnaryWithKey(_WithKey, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(self, continuation, details, request):
         return await continuation(self.with_key(details), request)
 
@@ -221,7 +224,7 @@ async def grpc_as(stack: Stack, keys: dict[str, str | None]) -> AsyncIterator[Ca
     def caller(name: str) -> Stubs:
         if name not in made:
             key = keys[name]
-            interceptors = [_WithKey(key), _StreamWithKey(key)] if key else []
+            interceptors = [_UnaryWithKey(key), _StreamWithKey(key)] if key else []
             channel = grpc.aio.insecure_channel(stack.grpc, interceptors=interceptors)
             channels.append(channel)
             made[name] = Stubs(

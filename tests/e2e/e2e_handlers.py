@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,14 @@ async def spill(value: Any, ctx: StepContext) -> Any:
     if value.get("fail"):
         raise ValueError(f"unexpected {value['secret']}")
     return {"secret": value["secret"], "text": f"Bearer {value['secret']}", value["secret"]: [value["secret"]]}
+
+
+@handler("stubborn")
+async def stubborn(value: Any, ctx: StepContext) -> Any:
+    """Give a result although it was told to stop, in the first visit only once a file is there."""
+    note(value["file"], "started", ctx)
+    while ctx.visit == 1 and not Path(value["until"]).exists():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.02)
+    note(value["file"], "gave", ctx)
+    return {"visit": ctx.visit}

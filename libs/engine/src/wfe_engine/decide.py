@@ -312,7 +312,7 @@ def _rollback(turn: Turn, command: cmd.Rollback) -> None:
         raise _refuse(turn, "rolled back", "started")
     for scope, index, step in turn.state.steps():
         end_step(turn, scope, index, step, ROLLED_BACK, "rolled_back")
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
+    deadline = None if turn.plan.total is None else turn.frozen_now + turn.plan.total
     turn.emit(
         ev.RunRolledBack(
             snapshot=command.snapshot,
