@@ -37,7 +37,7 @@ defaults: {retry: {max_attempts: 1}}
 steps:
   - id: spill
     needs: []
-    call: {handler: spill, input: {secret: "${{ vars.token }}", seconds: 0.8}}
+    call: {handler: spill, input: {secret: "${{ vars.token }}", seconds: 1.5}}
   - id: echoed
     needs: []
     http:

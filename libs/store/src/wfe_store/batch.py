@@ -21,6 +21,7 @@ class NewRun(msgspec.Struct, kw_only=True):
         labels: JSON bytes of an object.
         sealed: Ciphertext by variable.
         key, key_hash: The Idempotency-Key it was started with, and the hash of the body.
+        created_at: When it was accepted, which is what its start answered; Unix seconds.
         copied_seq: Newest seq of the snapshot it was forked at.
     """
 
@@ -32,6 +33,7 @@ class NewRun(msgspec.Struct, kw_only=True):
     labels: bytes
     trigger: str
     created_by: UUID
+    created_at: float
     forked_from: UUID | None = None
     forked_snapshot: UUID | None = None
     copied_seq: int = 0
@@ -106,7 +108,7 @@ class Batch:
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self.new_runs = Columns(20)
+        self.new_runs = Columns(21)
         self.runs = Columns(11)
         self.events = Columns(6)
         self.steps = Columns(14)
@@ -155,7 +157,7 @@ class Batch:
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
             write.version, state.seq, state.epoch, text, new.input.decode(), output, error, new.labels.decode(),
-            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, ended,
+            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.created_at, ended,
         )  # fmt: skip
         if new.key is not None:
             self.keys.add(new.owner, new.key, new.key_hash, write.run)
