@@ -70,7 +70,8 @@ async def test_backoff_of_every_kind(sam: Rest, start, witness):
     assert 0 < spans["date"][0] - 1 <= 1.001
     assert all(-0.001 <= span <= 0.061 for span in spans["full"])
     assert all(0.029 <= span <= 0.061 for span in spans["equal"])
-    assert len({round(span, 4) for span in spans["full"] + spans["equal"]}) > 3
+    for name in ("full", "equal"):
+        assert len({round(span, 4) for span in spans[name]}) > 1, name
     for name in POLICIES:
         count = attempts.get(name, 4)
         assert (step_of(done, name)["attempts"], len(witness[name].calls)) == (count, count), name

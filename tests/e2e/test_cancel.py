@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,24 +24,57 @@ variables:
   async_file: {type: string}
   sync_file: {type: string}
 steps:
-  - {id: async, needs: [], call: {handler: trace, input: {file: "${{ vars.async_file }}", seconds: 60}}}
-  - {id: sync, needs: [], call: {handler: sync_trace, input: {file: "${{ vars.sync_file }}", seconds: 60}}}
-  - {id: http, needs: [], http: {url: "${{ vars.witness }}/busy"}}
+  - id: async
+    needs: []
+    queue: slow-heart
+    call: {handler: trace, input: {file: "${{ vars.async_file }}", seconds: 60}}
+  - id: sync
+    needs: []
+    queue: slow-heart
+    call: {handler: sync_trace, input: {file: "${{ vars.sync_file }}", seconds: 60}}
+  - {id: http, needs: [], queue: slow-heart, http: {url: "${{ vars.witness }}/busy"}}
   - {id: gate, needs: [], approval: {title: "Go on?", approvers: {groups: [editors]}}}
   - {id: later, needs: [async], call: {handler: trace, input: {file: "${{ vars.async_file }}", seconds: 0}}}
 """
 REACHED_SECONDS = 1.0
+#: So long that the answer to a heartbeat, which names lost leases too, does not reach them instead.
+HEARTBEAT_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+async def slow_heart(stack, tmp_path_factory):
+    """An executor of its own, with a slow heartbeat, for the queue of that name."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WFE_")} | {
+        "WFE_NATS_URL": stack.nats_url,
+        "WFE_NATS_USER": "executor",
+        "WFE_NATS_PASSWORD": stack.nats_password("executor"),
+        "WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
+        "WFE_EXECUTOR_QUEUES": "slow-heart",
+        "WFE_HANDLERS": "e2e_handlers",
+        "WFE_EGRESS_ALLOW": "127.0.0.1",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    program = Path(sys.executable).with_name("wfe-executor")
+    with (tmp_path_factory.mktemp("slow-heart") / "log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(program, env=environment, stdout=log, stderr=log)
+        yield process
+        process.terminate()
+        await process.wait()
 
 
 @pytest.mark.parametrize(("action", "reason"), [("cancel", "cancelled"), ("terminate", "terminated")])
 async def test_it_reaches_running_steps_within_a_second(
-    sam: Rest, store: Store, start, witness, tmp_path, action, reason
+    sam: Rest, store: Store, slow_heart, start, witness, tmp_path, action, reason
 ):
     witness["busy"].hold()
     files = {"async_file": tmp_path / "async", "sync_file": tmp_path / "sync"}
     run = await start(BUSY, witness=witness.url, **{name: str(file) for name, file in files.items()})
     await wait_for(lambda: all(file.exists() for file in files.values()) and witness["busy"].calls)
     process = psutil.Process(notes(files["sync_file"])[0]["pid"])
+
+    # Right after a heartbeat: the next one is far.
+    beat = (await until(sam, run["id"], lambda found: found.get("heartbeat_at")))["heartbeat_at"]
+    await until(sam, run["id"], lambda found: found.get("heartbeat_at") != beat)
 
     cancelled = await sam.post(path_of(run["id"], action), {"reason": "changed my mind"})
     answered = time.time()
