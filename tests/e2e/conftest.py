@@ -118,11 +118,15 @@ def lease_seconds() -> float:
 
 @pytest.fixture(scope="session")
 async def crash_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
-    """A second engine, for tests that kill all of it or lose many leases; its clocks are shorter still."""
+    """A second engine, for tests that kill all of it or lose many leases; its clocks are shorter still.
+
+    It has two schedulers, which the gateway uses in turn.
+    """
     async with engine(
         request,
         "crash-stack",
-        environment={"WFE_LEASE_SECONDS": "1", "WFE_SWEEP_SECONDS": "0.2"},
+        schedulers=2,
+        environment={"WFE_LEASE_SECONDS": "1.5", "WFE_SWEEP_SECONDS": "0.2"},
         executor_environment={"WFE_HEARTBEAT_SECONDS": "0.2"},
     ) as running:
         yield running

@@ -10,7 +10,7 @@ import pytest
 from e2e_runs import decide, path_of, refused, until
 from google.protobuf.json_format import MessageToDict
 from wfe.api.v1 import workflow_service_pb2 as pb
-from wfe_stack.rest import Rest
+from wfe_stack.rest import Refused, Rest
 
 GREETED = """
 name: e2e-greeted
@@ -75,6 +75,24 @@ async def test_many_at_once_make_one_run(sam: Rest, grpc_as, publish):
     )
     assert len({(answer["id"], answer["created_at"]) for answer in answers}) == 1
     assert (await sam.get("/api/v1/workflows", label=f"key={key}"))["total"] == 1
+
+
+async def test_many_at_once_at_two_schedulers_make_one_run(crash_stack, publish):
+    async with Rest(crash_stack.url, crash_stack.keys["sam"]) as sam:
+        template = await publish(GREETED, sam)
+        for _ in range(5):
+            key = fresh()
+            body = {"template_id": template, "labels": {"key": key}}
+            answers = await asyncio.gather(*(sam.post("/api/v1/workflows", body, key=key) for _ in range(12)))
+            assert all(answer == answers[0] for answer in answers)
+            assert (await sam.get("/api/v1/workflows", label=f"key={key}"))["total"] == 1
+            others = [{**body, "version": 1}, body]
+            key = fresh()
+            mixed = await asyncio.gather(
+                *(sam.post("/api/v1/workflows", others[n % 2], key=key) for n in range(12)), return_exceptions=True
+            )
+            assert len({answer["id"] for answer in mixed if isinstance(answer, dict)}) == 1
+            assert {answer.reason for answer in mixed if isinstance(answer, Refused)} == {"IDEMPOTENCY_KEY_REUSED"}
 
 
 async def test_a_key_belongs_to_its_owner_and_to_its_call(sam: Rest, stranger: Rest, publish):

@@ -99,7 +99,7 @@ def step_due(run, path: str) -> float:
 
 
 async def test_a_paused_run_goes_on_after_every_process_was_killed(crash_stack, publish, witness):
-    parts = ("postgres", "nats", "scheduler", "approvals", "executor", "gateway")
+    parts = ("postgres", "nats", "scheduler", "scheduler-2", "approvals", "executor", "gateway")
     async with (
         Rest(crash_stack.url, crash_stack.keys["sam"]) as sam,
         Rest(crash_stack.url, crash_stack.keys["ada"]) as ada,

@@ -185,7 +185,9 @@ class LostLease(msgspec.Struct, frozen=True):
     executor: str
 
 
-async def reap(connection: Connection, lease_seconds: float, lease_losses: int, limit: int = 500) -> list[LostLease]:
+async def reap(
+    connection: Connection, lease_seconds: float, lease_losses: int, limit: int = 500
+) -> tuple[list[LostLease], list[str]]:
     """Free the steps of executors whose lease ran out, counting the loss on each.
 
     Their rows go in the same transaction, so a late heartbeat finds nothing it held.
@@ -194,6 +196,9 @@ async def reap(connection: Connection, lease_seconds: float, lease_losses: int, 
         lease_seconds: Age after which a lease of an executor that never sent a heartbeat is lost too.
         lease_losses: Leases a step may lose. One that has lost so many is the caller's to fail: it is not claimed
             for FAILING_SECONDS.
+
+    Returns:
+        The lost leases, and the executors that went silent, also those that held nothing.
     """
     async with connection.transaction():
         cursor = await connection.execute(
@@ -229,7 +234,8 @@ async def reap(connection: Connection, lease_seconds: float, lease_losses: int, 
                 " AND NOT EXISTS (SELECT 1 FROM dispatch q WHERE q.executor_id = e.id)",
                 (dead,),
             )
-    return [LostLease(*row) for row in rows]
+    lost = [LostLease(*row) for row in rows]
+    return lost, sorted({*dead, *(lease.executor for lease in lost)})
 
 
 class Due(msgspec.Struct, kw_only=True):
