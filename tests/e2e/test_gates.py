@@ -123,3 +123,25 @@ async def test_the_inbox_shows_each_what_he_may_decide(ada: Rest, rest_as, start
     await decide(ada, run, "approve")
     assert (await ada.get("/api/v1/approvals", mine=True, workflow_id=run["id"]))["approvals"] == []
     assert (await ada.get(f"/api/v1/approvals/{gate}"))["status"] == "approved"
+
+
+@pytest.mark.parametrize(
+    ("then", "status", "reason", "code"),
+    [
+        ("approve", "completed", "", None),
+        ("reject", "failed", "approval_rejected", "APPROVAL_REJECTED"),
+        ("fail", "failed", "approval_expired", "APPROVAL_EXPIRED"),
+    ],
+)
+async def test_expiry_takes_the_default(sam: Rest, ada: Rest, start, then, status, reason, code):
+    expiring = GATE.replace("e2e-gate", f"e2e-expiry-{then}").replace(
+        "approvers:", f"expires: {{after: 200ms, then: {then}}}, approvers:"
+    )
+    run = await start(expiring)
+    ended = await sam.wait_ended(run["id"])
+    assert (ended["status"], ended["reason"], ended.get("error", {}).get("code")) == (status, reason, code)
+    assert ended["approvals"][0]["status"] == "expired"
+    expired = event_of(ended, "approval.expired")
+    assert (expired["actor"], expired["data"]["outcome"]) == ("timer", then)
+    refusal = await refused(decide(ada, ended, "approve"))
+    assert (refusal.status, refusal.reason, refusal.metadata["status"]) == (409, "GATE_CLOSED", "expired")

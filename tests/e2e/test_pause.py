@@ -19,16 +19,21 @@ timeout: 1h
 steps:
   - {id: held, needs: [], http: {url: "${{ vars.witness }}/held"}}
   - {id: after, needs: [held], http: {url: "${{ vars.witness }}/after"}}
+  - id: failing
+    needs: []
+    http: {url: "${{ vars.witness }}/failing"}
+    retry: {max_attempts: 2, backoff: fixed, initial: 300ms, jitter: none}
   - id: flaky
     needs: []
     http: {url: "${{ vars.witness }}/flaky"}
-    retry: {max_attempts: 2, backoff: fixed, initial: 1200ms, jitter: none}
+    retry: {max_attempts: 2, backoff: fixed, initial: 1500ms, jitter: none}
     timeout: {total: 3s}
-  - {id: nap, needs: [], wait: {for: 1200ms}}
+  - {id: nap, needs: [], wait: {for: 1500ms}}
   - id: gate
     needs: []
-    approval: {title: "Go on?", approvers: {groups: [editors]}, expires: {after: 1200ms, then: approve}}
+    approval: {title: "Go on?", approvers: {groups: [editors]}, expires: {after: 1500ms, then: approve}}
 """
+CALLED = ("held", "after", "failing", "flaky")
 #: Longer than every clock above but the run's, with a sweep on top.
 PAUSE_SECONDS = 3.2
 
@@ -45,20 +50,29 @@ steps:
 
 async def test_a_pause_lets_what_is_in_flight_finish_and_freezes_the_rest(sam: Rest, store: Store, start, witness):
     witness["held"].hold()
+    witness["failing"].hold()
+    witness["failing"].answer(503)
     witness["flaky"].answer(503)
     run = await start(FROZEN, witness=witness.url)
     waiting = await until(
         sam,
         run["id"],
-        lambda found: "step.retrying" in types(found) and found["approvals"] and len(witness["held"].calls) == 1,
+        lambda found: (
+            "step.retrying" in types(found)
+            and found["approvals"]
+            and witness["held"].calls
+            and witness["failing"].calls
+        ),
     )
     frozen = decode_state(await store.state(run["id"]))
 
     paused = await sam.post(path_of(run["id"], "pause"), {"reason": "lunch"})
     assert paused["status"] == "paused"
-    assert paused["notice"] == "1 step in flight will finish and keep its result; nothing new is claimed"
+    assert paused["notice"] == "2 steps in flight will finish and keep their results; nothing new is claimed"
     witness["held"].release()
     await until(sam, run["id"], lambda found: statuses(found)["held"] == "completed")
+    witness["failing"].release()
+    await until(sam, run["id"], lambda found: types(found)[-1] == "step.retrying")
     # What is waited for is that nothing happens, while all that could happen would.
     await asyncio.sleep(moment(event_of(paused, "run.paused")["at"]) + PAUSE_SECONDS - time.time())
     still = await sam.get(path_of(run["id"]))
@@ -66,11 +80,11 @@ async def test_a_pause_lets_what_is_in_flight_finish_and_freezes_the_rest(sam: R
     assert "heartbeat_at" not in still
     assert still["approvals"][0]["status"] == "open"
     assert statuses(still) == {
-        "held": "completed", "flaky": "ready", "nap": "waiting", "gate": "waiting_approval"
+        "held": "completed", "failing": "ready", "flaky": "ready", "nap": "waiting", "gate": "waiting_approval"
     }  # fmt: skip
     assert step_of(still, "held")["output"]["body"]["call"] == 1
-    assert types(still)[types(still).index("run.paused") :] == ["run.paused", "step.completed"]
-    assert [len(witness[path].calls) for path in ("held", "after", "flaky")] == [1, 0, 1]
+    assert types(still)[types(still).index("run.paused") :] == ["run.paused", "step.completed", "step.retrying"]
+    assert [len(witness[path].calls) for path in CALLED] == [1, 0, 1, 1]
 
     resumed = await sam.post(path_of(run["id"], "resume"))
     assert resumed["status"] == "running"
@@ -85,12 +99,14 @@ async def test_a_pause_lets_what_is_in_flight_finish_and_freezes_the_rest(sam: R
     at = {(event["type"], event["data"].get("step")): moment(event["at"]) for event in done["events"]}
     assert at["step.completed", "nap"] >= step_due(waiting, "nap") + span - 1e-3
     assert witness["flaky"].calls[1].at >= step_due(waiting, "flaky") + span - 0.01
+    # What failed during the pause waits its whole backoff after it.
+    assert witness["failing"].calls[1].at >= moment(log["run.resumed"]["at"]) + 0.3 - 0.01
     assert moment(log["approval.expired"]["at"]) >= moment(waiting["approvals"][0]["expires_at"]) + span - 1e-3
     assert moment(done["approvals"][0]["expires_at"]) == pytest.approx(
         moment(waiting["approvals"][0]["expires_at"]) + span, abs=1e-3
     )
     assert decode_state(await store.state(run["id"])).deadline == pytest.approx(frozen.deadline + span, abs=1e-3)
-    assert [len(witness[path].calls) for path in ("held", "after", "flaky")] == [1, 1, 2]
+    assert [len(witness[path].calls) for path in CALLED] == [1, 1, 2, 2]
     assert len(set(witness["flaky"].keys)) == 1
 
 
