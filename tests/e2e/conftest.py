@@ -127,7 +127,7 @@ async def crash_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
         "crash-stack",
         schedulers=2,
         environment={"WFE_LEASE_SECONDS": "1.5", "WFE_SWEEP_SECONDS": "0.2"},
-        executor_environment={"WFE_HEARTBEAT_SECONDS": "0.2"},
+        executor_environment={"WFE_HEARTBEAT_SECONDS": "0.2", "WFE_DRAIN_SECONDS": "0.2"},
     ) as running:
         yield running
 

@@ -7,7 +7,7 @@ import json
 import time
 from collections import Counter
 
-from e2e_runs import moment, step_of, types
+from e2e_runs import moment, path_of, step_of, types, until
 from wfe_stack.rest import Rest
 from wfe_stack.waiting import wait_for
 
@@ -87,3 +87,35 @@ async def test_a_step_that_kills_its_executors_fails_after_five_lost_leases(cras
     assert len(starts) == len({start["pid"] for start in starts}) == 5
     assert len({start["key"] for start in starts}) == 1
     assert {start["attempt"] for start in starts} == {1}
+
+
+async def test_an_executor_that_ends_gives_back_what_it_cannot_finish(crash_stack, publish, witness):
+    """Uncounted, and of a paused run for the moment of its resume."""
+    places = [witness[f"{n}-a"] for n in (1, 2)]
+    async with Rest(crash_stack.url, crash_stack.keys["sam"]) as sam:
+        template = await publish(CHAIN, sam)
+        runs = []
+        for n, place in enumerate(places, 1):
+            place.hold()
+            given = {"witness": witness.url, "n": n}
+            runs.append((await sam.start({"template_id": template, "input": given}))["id"])
+        await wait_for(lambda: all(place.calls for place in places), what="a step of each run in flight")
+        paused, going_on = runs
+        await sam.post(path_of(paused, "pause"))
+        await crash_stack.terminate("executor")
+        for run in runs:
+            given_back = await until(sam, run, lambda found: step_of(found, "a")["status"] == "ready")
+            assert (step_of(given_back, "a")["lease_losses"], step_of(given_back, "a")["attempts"]) == (0, 0)
+        for place in places:
+            place.release()
+        await crash_stack.restart("executor")
+        assert (await sam.wait_ended(going_on))["status"] == "completed"
+        assert len(places[0].calls) == 1
+        resumed = await sam.post(path_of(paused, "resume"))
+        assert "due_at" not in step_of(resumed, "a")
+        done = await sam.wait_ended(paused)
+    assert done["status"] == "completed"
+    assert (step_of(done, "a")["lease_losses"], step_of(done, "a")["attempts"]) == (0, 1)
+    for place in places:
+        assert len(place.calls) == 2
+        assert len(set(place.keys)) == 1
