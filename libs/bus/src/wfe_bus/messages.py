@@ -288,6 +288,13 @@ class Ready(Message, frozen=True):
     queues: tuple[str, ...]
 
 
+class Gone(Message, frozen=True):
+    """Told to all schedulers: these executors are given nothing more, until they are heard of again."""
+
+    scheduler: str
+    executors: tuple[str, ...]
+
+
 class RunChanged(Message, frozen=True):
     """Told to all schedulers by whoever changed a run outside a scheduler's cycle (a gate was decided).
 

@@ -153,7 +153,7 @@ def return_to(turn: Turn, target: Return) -> None:
     """Make a snapshot's state the run's."""
     _stop(turn, ROLLED_BACK)
     scopes, next_no = renumbered(frontier(turn.plan, target.scopes), turn.state.next_no)
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
+    deadline = None if turn.plan.total is None else turn.frozen_now + turn.plan.total
     turn.emit(
         ev.RunRolledBack(
             snapshot=target.snapshot,

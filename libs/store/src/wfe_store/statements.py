@@ -20,13 +20,14 @@ INSERT INTO runs (id, owner_id, template_id, template_name, template_version, st
     parent_no, created_at, started_at, updated_at, ended_at)
 SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
     d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-    d.forked_snapshot, d.parent_run, d.parent_no, n.now, n.now, n.now, CASE WHEN d.ended THEN n.now END
+    d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), n.now, n.now,
+    CASE WHEN d.ended THEN n.now END
 FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::int[],
     %b::int[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
-    %b::uuid[], %b::uuid[], %b::int[], %b::bool[])
+    %b::uuid[], %b::uuid[], %b::int[], %b::float8[], %b::bool[])
     AS d (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch, state,
     input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run, parent_no,
-    ended),
+    created_at, ended),
     (SELECT to_timestamp(%b::float8) AS now) n
 """
 

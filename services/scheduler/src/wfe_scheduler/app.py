@@ -255,13 +255,18 @@ async def _listen(
     gates: Gates,
 ) -> None:
     """Listen to the other schedulers and to approvals."""
-    ready, watching = m.decoder(m.Ready).decode, m.decoder(m.Watching).decode
+    ready, watching, ended = m.decoder(m.Ready).decode, m.decoder(m.Watching).decode, m.decoder(m.Gone).decode
     moved, changed = m.decoder(m.Moved).decode, m.decoder(m.TemplateChanged).decode
 
     async def on_ready(message: Msg) -> None:
         told = ready(message.data)
         if told.scheduler != scheduler:
             dispatcher.ready(told.queues, announce=False)
+
+    async def on_gone(message: Msg) -> None:
+        told = ended(message.data)
+        if told.scheduler != scheduler:
+            dispatcher.gone(told.executors, announce=False)
 
     async def on_watching(message: Msg) -> None:
         told = watching(message.data)
@@ -284,6 +289,7 @@ async def _listen(
 
     handlers: list[tuple[str, Any, str]] = [
         (subjects.READY, on_ready, ""),
+        (subjects.GONE, on_gone, ""),
         (subjects.WATCHING, on_watching, ""),
         (subjects.moved_for(scheduler), on_moved, ""),
         (subjects.TEMPLATE, on_template, ""),

@@ -222,6 +222,8 @@ class Engine:
             labels=_encode(labels),
             trigger=trigger,
             created_by=caller.principal_id,
+            # In microseconds, as the store keeps it: the answer to the same start again is the same.
+            created_at=round(self._clock.now(), 6),
             key=key,
             key_hash=body_hash,
         )
@@ -254,8 +256,7 @@ class Engine:
         records: dict[str, Record],
         reason: str = "",
     ) -> StartedRun:
-        created_at = self._clock.now()
-        moment = dt.datetime.fromtimestamp(created_at, dt.UTC).isoformat().replace("+00:00", "Z")
+        moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
         facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
         facts["epoch"] = 1
         entry = Entry(
@@ -276,7 +277,7 @@ class Engine:
             template_version=published.version,
             input=shown,
             labels=labels,
-            created_at=created_at,
+            created_at=new.created_at,
             created_by=caller.principal_id,
         )
 

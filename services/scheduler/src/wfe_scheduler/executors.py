@@ -217,7 +217,7 @@ class Executors:
                 ],
             )
         if beat.stopping:
-            self._dispatcher.credits.forget(beat.executor)
+            self._dispatcher.gone([beat.executor], announce=True)
         if freed:
             self._dispatcher.ready(freed, announce=True)
         answer = m.HeartbeatAnswer(

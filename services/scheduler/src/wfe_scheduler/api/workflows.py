@@ -25,8 +25,6 @@ from wfe_scheduler.api.payloads import Payloads
 _WAIT_SECONDS = 30.0
 #: Events read at once for a watcher.
 _WATCH_PAGE = 200
-#: After one of these events a run has ended.
-_ENDS = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # type: ignore[misc]
@@ -214,7 +212,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def WatchWorkflow(
         self, request: workflow_service_pb2.WatchWorkflowRequest, context: Any
     ) -> AsyncIterator[workflow_pb2.Event]:
-        """Events after a seq and then as they happen; ends after one that ends the run, or if it has ended."""
+        """Events after a seq and then as they happen, until the run has ended; an end it was retried from is none."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
         after = requests.at_least(faults, request.after, "after", 0)
@@ -231,8 +229,6 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
                 for item in found.events:
                     yield mapping.event(item, Payloads())
                     after = item.seq
-                    if item.type in _ENDS:
-                        return
                 if len(found.events) == _WATCH_PAGE:
                     continue
                 if found.status in ENDED:
