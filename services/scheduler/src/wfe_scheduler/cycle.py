@@ -17,7 +17,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 from wfe_engine import commands as cmd
 from wfe_engine.decide import Decision, decide
 from wfe_engine.errors import NotFound, Unavailable, WfeError
@@ -27,6 +26,7 @@ from wfe_engine.values import Deferred
 from wfe_store import commit as store
 from wfe_store.batch import Batch
 from wfe_store.commit import Lost, Stopped, Unknown
+from wfe_store.wire import Wire
 
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.entries import Cache, Entry, Item
@@ -88,7 +88,7 @@ class Cycle:
         self._loading: dict[UUID, list[Item]] = {}
         self._to_load: list[UUID] = []
         self._wake = asyncio.Event()
-        self._free: asyncio.Queue[AsyncConnection[Any] | None] = asyncio.Queue()
+        self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
             self._free.put_nowait(None)
         self._cycles = cycles
@@ -261,7 +261,7 @@ class Cycle:
 
     # ---- committing
 
-    async def _one(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> None:
+    async def _one(self, connection: Wire | None, works: list[Work]) -> None:
         try:
             connection = await self._commit(connection, works)
         except Exception:  # noqa: BLE001 - whoever waits must be told, whatever it was
@@ -271,7 +271,7 @@ class Cycle:
         finally:
             self._free.put_nowait(connection)
 
-    async def _commit(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
+    async def _commit(self, connection: Wire | None, works: list[Work]) -> Wire | None:
         # By id: the order in which all schedulers lock runs.
         works.sort(key=lambda work: work.entry.run)
         batch = Batch(works[0].now)
@@ -326,7 +326,7 @@ class Cycle:
             item.done(fault)
         self._release(work.entry)
 
-    async def _singles(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
+    async def _singles(self, connection: Wire | None, works: list[Work]) -> Wire | None:
         """Decide the runs of a batch that was not committed one by one, from what the store has."""
         for work in works:
             for executor in work.leases.values():
@@ -337,9 +337,7 @@ class Cycle:
             self._release(work.entry)
         return connection
 
-    async def _single(
-        self, connection: AsyncConnection[Any] | None, item: Item, before: Work
-    ) -> AsyncConnection[Any] | None:
+    async def _single(self, connection: Wire | None, item: Item, before: Work) -> Wire | None:
         fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
         for attempt in range(5):
             try:
