@@ -77,7 +77,7 @@ def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait]:
         return _decode_run(await http.post("/api/v1/workflows", body, key)).id
 
     async def wait(run_id: str) -> None:
-        path = f"/api/v1/workflows/{run_id}?wait_seconds={WAIT_SECONDS}"
+        path = f"/api/v1/workflows/{run_id}?wait_seconds={WAIT_SECONDS}&view=basic"
         while True:
             status = _decode_run(await http.get(path)).status
             if status == "completed":
@@ -105,7 +105,9 @@ def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
         return str((await start_call(request, metadata=metadata)).id)
 
     async def wait(run_id: str) -> None:
-        asked = workflow_service_pb2.GetWorkflowRequest(id=run_id, wait_seconds=WAIT_SECONDS).SerializeToString()
+        asked = workflow_service_pb2.GetWorkflowRequest(
+            id=run_id, wait_seconds=WAIT_SECONDS, view="basic"
+        ).SerializeToString()
         while (status := (await get_call(asked, metadata=(who,))).status) != "completed":
             if status in ("failed", "cancelled"):
                 raise RuntimeError(f"the run {run_id} {status}")

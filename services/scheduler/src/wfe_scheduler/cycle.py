@@ -104,6 +104,11 @@ class Cycle:
         """Commands that wait to be decided."""
         return len(self._inbox)
 
+    def goes_on(self, owner: UUID, run: UUID) -> bool:
+        """Whether a run of this owner is in memory, so has not ended as far as is known here."""
+        entry = self._cache.get(run)
+        return entry is not None and entry.owner == owner and entry.state.status not in ENDED
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +21,7 @@ from wfe_engine.errors import (
     ResourceExhausted,
     StateConflict,
     Unavailable,
+    WfeError,
 )
 from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers
 from wfe_engine.state import RunState
@@ -42,6 +43,9 @@ from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer
 from wfe_scheduler.watch import Nudges, Watchers
+
+#: Seconds for which Idempotency-Keys are looked up before a start, once one has come again.
+_LOOK_SECONDS = 30.0
 
 _encode = msgspec.json.encode
 
@@ -70,6 +74,7 @@ class Engine:
         self._sealer = sealer
         self._most_waiting = most_waiting
         self._keys = Gather(self._load_keys)
+        self._look_until = 0.0
         self._starting: dict[tuple[UUID, str], tuple[bytes, asyncio.Future[StartedRun]]] = {}
 
     # ---- starting
@@ -236,17 +241,25 @@ class Engine:
             if under_way[0] != body_hash:
                 raise _key_reused(key)
             return await asyncio.shield(under_way[1])
-        future: asyncio.Future[StartedRun] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[StartedRun] = loop.create_future()
         self._starting[place] = (body_hash, future)
         try:
-            started = await self._known(place, body_hash)
+            # Most keys are new, and the store refuses those that are not. That costs the runs of the same commit a
+            # little, so once a key has come again keys are looked up first for a while.
+            started = await self._known(place, body_hash) if loop.time() < self._look_until else None
             if started is None:
                 try:
                     started = await begin()
-                except Lost:
-                    started = await self._known(place, body_hash)  # another scheduler was first
+                except (ResourceExhausted, Unavailable):
+                    raise
+                except (Lost, WfeError) as refusal:
+                    started = await self._known(place, body_hash)
                     if started is None:
-                        raise Unavailable("the start could not be committed; try again") from None
+                        if isinstance(refusal, Lost):
+                            raise Unavailable("the start could not be committed; try again") from None
+                        raise
+                    self._look_until = loop.time() + _LOOK_SECONDS
             future.set_result(started)
             return started
         except BaseException as fault:
@@ -371,9 +384,13 @@ class Engine:
 
     # ---- the rest
 
-    def watch(self, run_id: UUID) -> AbstractAsyncContextManager[Nudges]:
+    def watch(self, run_id: UUID, *, ends: bool = False) -> AbstractContextManager[Nudges]:
         """Nudges for a run."""
-        return self._watchers.watch(run_id)
+        return self._watchers.watch(run_id, ends=ends)
+
+    def goes_on(self, owner_id: UUID, run_id: UUID) -> bool:
+        """Whether a run of the owner is known here as one that has not ended."""
+        return self._cycle.goes_on(owner_id, run_id)
 
     async def template_changed(self, template_id: UUID) -> None:
         """Tell every scheduler, this one first."""

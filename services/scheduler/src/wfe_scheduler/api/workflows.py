@@ -12,17 +12,20 @@ from uuid import UUID
 from wfe.api.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from wfe_engine import commands as cmd
 from wfe_servicekit.calls import current_caller, http_status
-from wfe_servicekit.checks import Violations, page_limit, plain_text, struct_to_dict
+from wfe_servicekit.checks import Violations, choice, page_limit, plain_text, struct_to_dict
 from wfe_store.history import History
 from wfe_store.pool import Database
-from wfe_store.runs import ENDED, RunDetail, Runs
+from wfe_store.runs import ENDED, Run, RunDetail, Runs, no_run
 
 from wfe_scheduler.api import mapping, requests
 from wfe_scheduler.api.engine import Engine
 from wfe_scheduler.api.payloads import Payloads
+from wfe_scheduler.gather import Gather
 
 #: Seconds one wait for a nudge may take; the nudges' own fallback is shorter.
 _WAIT_SECONDS = 30.0
+#: What a get shows of a run.
+_FULL, _BASIC = "full", "basic"
 #: Events read at once for a watcher.
 _WATCH_PAGE = 200
 #: After one of these events a run has ended.
@@ -35,6 +38,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     def __init__(self, engine: Engine, database: Database) -> None:
         self._engine = engine
         self._runs = Runs(database)
+        self._basics = Gather(self._runs.basics)
         self._history = History(database)
 
     async def StartWorkflow(
@@ -85,28 +89,40 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def GetWorkflow(
         self, request: workflow_service_pb2.GetWorkflowRequest, context: Any
     ) -> workflow_pb2.Workflow:
-        """One run with all that belongs to it, once it has ended or `wait_seconds` are over."""
+        """One run, with all that belongs to it or without, once it has ended or `wait_seconds` are over."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
         seconds = requests.at_least(faults, request.wait_seconds, "wait_seconds", 0)
         if seconds > requests.MOST_WAIT_SECONDS:
             faults.add("wait_seconds", f"must be at most {requests.MOST_WAIT_SECONDS}")
+        with faults.collect():
+            choice(request.view or _FULL, "view", (_FULL, _BASIC))
         faults.raise_if_any()
+        owner_id = current_caller().owner_id
         if seconds:
-            await self._until_ended(run_id, seconds)
+            await self._until_ended(owner_id, run_id, seconds)
+        if request.view == _BASIC:
+            return mapping.workflow(await self._look(owner_id, run_id), Payloads())
         return await self._answer(run_id)
 
-    async def _until_ended(self, run_id: UUID, seconds: float) -> None:
+    async def _until_ended(self, owner_id: UUID, run_id: UUID, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        owner_id = current_caller().owner_id
         # Watched before it is looked at: an end in between is not missed.
-        async with self._engine.watch(run_id) as nudges:
-            while await self._runs.status(owner_id, run_id) not in ENDED:
+        with self._engine.watch(run_id, ends=True) as nudges:
+            goes_on = self._engine.goes_on(owner_id, run_id)
+            while not nudges.ended and (goes_on or (await self._look(owner_id, run_id)).status not in ENDED):
                 left = deadline - loop.time()
                 if left <= 0:
                     return
+                goes_on = False
                 await nudges.wait(left)
+
+    async def _look(self, owner_id: UUID, run_id: UUID) -> Run:
+        found = await self._basics.get((owner_id, run_id))
+        if found is None:
+            raise no_run(run_id)
+        return found
 
     async def PauseWorkflow(
         self, request: workflow_service_pb2.PauseWorkflowRequest, context: Any
@@ -206,7 +222,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         after = requests.at_least(faults, request.after, "after", 0)
         faults.raise_if_any()
         owner_id = current_caller().owner_id
-        async with self._engine.watch(run_id) as nudges:
+        with self._engine.watch(run_id) as nudges:
             while True:
                 found = await self._history.events(owner_id, run_id, after=after, limit=_WATCH_PAGE)
                 for item in found.events:
