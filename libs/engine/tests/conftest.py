@@ -94,6 +94,7 @@ class Run:
         self.values.records.update(decision.added)
         for no, (given, params) in decision.entered.items():
             self.values.record(no, given, params)
+        self.values.signals.update(decision.signals)
         self.decisions.append(decision)
         if self.state.status in ENDED or any(e.rolled_back is not None for e in [decision.effects]):
             self.reload()

@@ -18,6 +18,7 @@ class Rows:
         self.dispatch: dict[int, dict[str, Any]] = {}
         self.gates: dict[str, dict[str, Any]] = {}
         self.timers: dict[int, float] = {}
+        self.signals: dict[str, bytes] = {}
 
     def apply(self, effects: fx.Effects) -> None:
         """Write what a decision brings about; every row it stands on must be there."""
@@ -64,19 +65,26 @@ class Rows:
                 self.timers.pop(no, None)
             else:
                 self.timers[no] = due
+        self.signals |= {signal.id: signal.payload for signal in effects.signals}
         for gate in effects.gates:
             self.gates[gate.id] = {"no": gate.no, "status": "open"}
 
     @staticmethod
     def once(effects: fx.Effects) -> None:
-        """No row may be written by two statements but a dispatch row that gets another attempt and ends."""
-        lists = (effects.steps, effects.changes, effects.dispatches, effects.finished, effects.redispatches)
+        """No row may be written by two statements.
+
+        But a dispatch row that gets another attempt and ends, and one that is made of a step row put before it.
+        """
+        lists = (effects.steps, effects.changes, effects.dispatches, effects.finished)
         numbers = [row.no for rows in lists for row in rows]
-        assert len(numbers) == len(set(numbers))
+        assert len(numbers) == len(set(numbers)), numbers
+        again = [row.no for rows in lists[1:] for row in rows] + [row.no for row in effects.redispatches]
+        assert len(again) == len(set(again)), again
 
     def values(self, variables: dict[str, Any], state: RunState) -> Values:
         """What a scheduler that has just read the run back knows of it."""
         values = Values(variables, {"id": "r"})
+        values.signals = {letter.id: self.signals[letter.id] for letter in state.mail}
         live = {step.no for _, _, step in state.steps()}
         prefixes = tuple(f"{i}/" for i, step in state.scopes[""].live.items() if step.kind in CONTAINERS)
         for no, row in sorted(self.steps.items()):

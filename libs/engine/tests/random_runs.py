@@ -5,21 +5,37 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 from wfe_engine import commands as cmd
-from wfe_engine.errors import StateConflict
+from wfe_engine.errors import NotFound, StateConflict
+from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Block, Literal, Node, Path, Plan, Retry
 from wfe_engine.rewind import container_key, kept_steps
-from wfe_engine.state import ENDED, READY, Fault, RunState, decode_state
+from wfe_engine.state import ENDED, READY, WAITING, Fault, RunState, Step, decode_state
 
 CODES = ("HANDLER_ERROR", "HTTP_STATUS", "ATTEMPT_TIMEOUT")
-LEAVES = ("call", "call", "call", "http", "set", "wait", "approval", "checkpoint", "fail", "emit")
+LEAVES = (
+    "call",
+    "call",
+    "call",
+    "http",
+    "set",
+    "wait",
+    "approval",
+    "checkpoint",
+    "fail",
+    "emit",
+    "wait_for",
+    "workflow",
+)
 CONTAINERS = ("parallel", "switch", "foreach", "loop", "try")
 
 
 def random_plan(rng: random.Random) -> Plan:
     """A plan of up to three levels."""
-    return Plan("random", (), _block(rng, "", 0, 3), total=rng.choice((None, None, 500.0)))
+    triggers = frozenset(t for t in ("failure", "cancel", "rollback") if rng.random() < 0.5)
+    return Plan("random", (), _block(rng, "", 0, 3), total=rng.choice((None, None, 500.0)), compensate_on=triggers)
 
 
 def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) -> Block:
@@ -32,11 +48,14 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
         params, blocks = _filling(rng, kind, f"{prefix}{id_}/", level)
         dependents = tuple(j for j in range(count) if i in needs[j])
         condition = Literal(rng.random() < 0.5) if rng.random() < 0.15 else None
+        undo = None
+        if kind not in CONTAINERS and rng.random() < 0.15:
+            undo = Node(id=id_, index=i, path=f"{prefix}{id_}~", kind="call", params=Literal({}))
         nodes.append(
             Node(
                 id=id_, index=i, path=f"{prefix}{id_}", kind=kind, params=params, needs=needs[i],
                 dependents=dependents, condition=condition, retry=Retry(max_attempts=rng.randint(1, 2)),
-                blocks=blocks,
+                blocks=blocks, compensate=undo,
             )
         )  # fmt: skip
     roots = tuple(i for i in range(count) if not needs[i])
@@ -52,6 +71,13 @@ def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[An
             return Literal({"for": rng.randint(0, 20)}), ()
         case "fail":
             return Literal({"code": rng.choice(CODES), "message": "no"}), ()
+        case "wait_for":
+            more = rng.choice(({}, {"after": 30, "then": "complete"}, {"after": 30, "heartbeat": 10}))
+            callback = {"callback": prefix.strip("/").replace("/", "-")}
+            names = rng.choice(({"signals": ["a", "b"]}, callback, {"signals": ["b"], **callback}))
+            return Literal({**names, **more}), ()
+        case "workflow":
+            return Literal({"template": "t", "version": 1, "input": {}}), ()
         case "checkpoint":
             return Literal({"name": "here"}), ()
         case "emit":
@@ -98,7 +124,7 @@ class Life:
         before = self.run.state
         try:
             decision = self.run.do(command)
-        except StateConflict:
+        except (StateConflict, NotFound):
             assert self.run.state == before
             return
         if decision.effects.rolled_back is not None:
@@ -115,15 +141,55 @@ class Life:
         elif chance < 0.09:
             self.do(cmd.Cancel(hard=self.rng.random() < 0.4))
         elif chance < 0.16:
-            self.do(cmd.Retry())
+            self.mend()
         elif chance < 0.19:
             self.do(cmd.TakeSnapshot(snapshot=self.run.new_id()))
         elif chance < 0.23 and self.snapshots:
             self.roll_back(*self.rng.choice(self.snapshots))
-        elif chance < 0.30:
+        elif chance < 0.28:
             self.run.reload()
+        elif chance < 0.32:
+            self.signal(self.rng.choice(("a", "b")))
+        elif chance < 0.34:
+            self.alive()
         elif state.status not in ENDED:
             self.progress(failing=0.3)
+
+    def mend(self) -> None:
+        """Retry, sometimes with another input or a step settled by hand."""
+        steps = [step for _, _, step in self.run.state.steps() if step.kind not in CONTAINERS]
+        if steps and self.rng.random() < 0.3:
+            output = self.rng.choice((None, b'{"by":"hand"}'))
+            self.do(cmd.SettleStep(no=self.rng.choice(steps).no, output=output))
+            return
+        edits = {step.no: b'{"edited":1}' for step in steps if step.kind == "call" and self.rng.random() < 0.2}
+        self.do(cmd.Retry(edits=edits))
+
+    def signal(self, name: str) -> None:
+        """A signal, or an answer to a callback."""
+        failed = name.startswith("callback:") and self.rng.random() < 0.2
+        self.do(cmd.Signal(signal=self.run.new_id(), name=name, payload=b"{}", failed=failed))
+
+    def alive(self) -> None:
+        """The other side of some callback is heard of."""
+        for _, _, step in self.run.state.steps():
+            given = self.run.rows.steps[step.no]["input"] if step.kind == "wait_for" else b"{}"
+            if step.status == WAITING and "callback" in (params := msgspec.json.decode(given)):
+                name = callback_name(params["callback"], self.run.rows.steps[step.no]["iteration"])
+                self.do(cmd.Alive(name=name, progress=b"1"))
+                return
+
+    def answer(self, step: Step, failing: float) -> None:
+        """What a waiting step waits for happens."""
+        if step.child is not None:
+            fault = Fault(code="CHILD_FAILED", message="no") if self.rng.random() < failing else None
+            self.do(cmd.ChildEnded(no=step.no, child=step.child, output=b"1", fault=fault))
+            return
+        row = self.run.rows.steps[step.no]
+        params = msgspec.json.decode(row["input"])
+        self.signal(
+            params["signals"][0] if "signals" in params else callback_name(params["callback"], row["iteration"])
+        )
 
     def roll_back(self, seq: int, state: RunState) -> None:
         """Back to a snapshot, with the inputs its steps with blocks have on record."""
@@ -131,14 +197,16 @@ class Life:
             container_key(scope, index): self.run.rows.steps[step.no]["input"]
             for scope, index, step in kept_steps(state.scopes)
         }
-        self.do(cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs))
+        self.do(cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs, undo=state.undo))
 
     def progress(self, failing: float) -> bool:
         """Something the run waits for happens; False when it waits for nothing."""
         rows, state = self.run.rows, self.run.state
         ready = [step for _, _, step in state.steps() if step.status == READY]
         gates = [step for _, _, step in state.steps() if step.gate is not None and step.status not in ENDED]
-        choices = [*(("report", s) for s in ready), *(("gate", s) for s in gates), *(("timer", t) for t in rows.timers)]
+        waiting = [step for _, _, step in state.steps() if step.status == WAITING and step.kind != "wait"]
+        choices = [("told", step) for step in waiting] + [("report", step) for step in ready]
+        choices += [("gate", step) for step in gates] + [("timer", number) for number in rows.timers]
         if not choices:
             return False
         what, step = self.rng.choice(choices)
@@ -147,6 +215,8 @@ class Life:
             fault = Fault(code=self.rng.choice(CODES), message="it broke") if fails else None
             output = None if fails else b'{"ok":true}'
             self.do(cmd.Report(no=step.no, output=output, fault=fault, executor="x"))
+        elif what == "told":
+            self.answer(step, failing)
         elif what == "gate":
             outcome = "reject" if self.rng.random() < failing else "approve"
             self.run.rows.gates[step.gate]["status"] = outcome

@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
+from wfe_engine import compensate
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.plan import CONTAINERS, WORK, Node
 from wfe_engine.rules import ENTER, GO_ON
-from wfe_engine.scopes import ROOT, child_key, depth, place
+from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
 from wfe_engine.state import ENDED, STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode
 from wfe_engine.unwind import fail_block, owner_fails
@@ -38,6 +39,9 @@ def settle(turn: Turn) -> None:
 
 def advance_all(turn: Turn) -> None:
     """Look at every scope and every step with blocks, the innermost first."""
+    if turn.state.phase:
+        compensate.go_on(turn)
+        return
     for scope in sorted(turn.state.scopes, key=depth, reverse=True):
         turn.todo.append(partial(advance, turn, scope))
         for index, step in turn.state.scopes[scope].live.items():
@@ -111,11 +115,12 @@ def _enter_free(turn: Turn, scope: str, here: Scope, candidates: Iterable[int] |
         _end_block(turn, scope)
 
 
-def enter(turn: Turn, scope: str, node: Node, again: Step | None = None) -> bool:
+def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edited: bool = False) -> bool:
     """Enter a node: skip it, do it at once, or make it wait for an executor, a person or a moment.
 
     Args:
         again: The step it was, when a retried run enters it once more; it keeps its number.
+        edited: Its recorded input was changed by hand.
 
     Returns:
         Whether it has finished already.
@@ -135,7 +140,7 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None) -> bool
         fail_entering(turn, scope, node, no, expression_fault(fault, node.path))
         return False
     if node.kind in WORK:
-        _dispatch(turn, scope, node, no, encode(params), recorded is not None)
+        _dispatch(turn, scope, node, no, encode(params), recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)
 
@@ -156,7 +161,7 @@ def _skip(turn: Turn, scope: str, node: Node, no: int) -> None:
     turn.record(scope, node.id, Record(status="skipped"))
 
 
-def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recorded: bool) -> None:
+def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recorded: bool, edited: bool) -> None:
     turn.emit(ev.StepReady(step=node.path, no=no, i=node.index, scope=scope, kind=node.kind))
     common: dict[str, Any] = {
         "no": no,
@@ -173,7 +178,7 @@ def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recor
         "iteration": turn.iteration(scope),
     }
     if recorded:
-        turn.effects.redispatches.append(fx.Redispatch(**common))
+        turn.effects.redispatches.append(fx.Redispatch(request=request if edited else None, **common))
     else:
         turn.effects.dispatches.append(fx.Dispatch(request=request, **common))
 
@@ -188,6 +193,8 @@ def complete_entering(turn: Turn, scope: str, node: Node, no: int, output: Any, 
     data = encode(output)
     turn.row(scope, node, no, "completed", input=given, output=data, ended=True)
     turn.record(scope, node.id, Record(status="completed", output=data))
+    if node.compensate is not None:
+        compensate.note(turn, scope, node)
     return True
 
 
@@ -223,8 +230,13 @@ def complete_container(turn: Turn, scope: str, index: int, output: bytes, error:
 
 def complete_live(turn: Turn, scope: str, index: int, output: bytes, attempts: int, error: bytes | None = None) -> None:
     """Let what follows a completed step go on; the step's own event and rows are the caller's."""
+    if scope == UNDO:
+        compensate.go_on(turn)
+        return
     node = turn.node(scope, index)
     turn.record(scope, node.id, Record(status="completed", output=output, attempts=attempts, error=error))
+    if node.compensate is not None:
+        compensate.note(turn, scope, node)
     advance(turn, scope, node.dependents)
 
 
@@ -248,5 +260,6 @@ def _complete_run(turn: Turn) -> None:
             fail_block(turn, ROOT, Fault(code=EXPRESSION_ERROR, message=message))
             return
     turn.emit(ev.RunCompleted())
+    compensate.leave(turn)
     turn.effects.output = encode(output)
     turn.effects.timers[0] = None

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from wfe_engine.state import Fault, Scope
+from wfe_engine.state import Fault, Scope, Undo
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +101,50 @@ class GateClosed(Command, frozen=True, kw_only=True):
     comment: str = ""
 
 
+class Signal(Command, frozen=True, kw_only=True):
+    """Something outside tells the run something, or answers a callback.
+
+    Attributes:
+        signal: Its id.
+        name: See `events.SignalReceived`.
+        payload: JSON bytes; of a failure an object with code and message.
+        failed: See there.
+    """
+
+    signal: str
+    name: str
+    payload: bytes = b"null"
+    failed: bool = False
+
+
+class Alive(Command, frozen=True, kw_only=True):
+    """The other side of a callback is still at work.
+
+    Attributes:
+        name: As of the answer it will give.
+        progress: What it says of it; JSON bytes, None when nothing.
+    """
+
+    name: str
+    progress: bytes | None = None
+
+
+class ChildEnded(Command, frozen=True, kw_only=True):
+    """A run that a step waits for has ended, or could not be started.
+
+    Attributes:
+        no: Step.
+        child: The run; another one than the step waits for is nothing to it.
+        output: JSON bytes of what it gave; None when it failed.
+        fault: Why it failed or was cancelled; None when it did not.
+    """
+
+    no: int
+    child: str
+    output: bytes | None = None
+    fault: Fault | None = None
+
+
 class Pause(Command, frozen=True, kw_only=True):
     """Claim nothing new."""
 
@@ -116,7 +160,25 @@ class Cancel(Command, frozen=True, kw_only=True):
 
 
 class Retry(Command, frozen=True, kw_only=True):
-    """Go on after a failure or a cancellation."""
+    """Go on after a failure or a cancellation.
+
+    Attributes:
+        edits: Inputs to use instead of the recorded ones, by step number; JSON bytes.
+    """
+
+    edits: dict[int, bytes] = {}
+
+
+class SettleStep(Command, frozen=True, kw_only=True):
+    """Somebody settles a step by hand: it completes with an output, or is skipped. A run that had ended goes on.
+
+    Attributes:
+        no: The step.
+        output: JSON bytes; None when it is skipped.
+    """
+
+    no: int
+    output: bytes | None = None
 
 
 class TakeSnapshot(Command, frozen=True, kw_only=True):
@@ -138,12 +200,14 @@ class Rollback(Command, frozen=True, kw_only=True):
         seq: Last event it holds.
         scopes: Its scopes.
         inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
+        undo: Its steps whose effects can be taken back.
     """
 
     snapshot: str
     seq: int
     scopes: dict[str, Scope]
     inputs: dict[str, bytes] = {}
+    undo: tuple[Undo, ...] = ()
 
 
 class Advance(Command, frozen=True, kw_only=True):

@@ -13,22 +13,22 @@ import msgspec
 from msgspec.structs import replace
 
 from wfe_engine import commands as cmd
+from wfe_engine import compensate, mending, retry
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
-from wfe_engine import retry
-from wfe_engine.advance import GO_ON_TIMER, advance, advance_all, complete_live, enter, settle
+from wfe_engine.advance import GO_ON_TIMER, advance_all, complete_live, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
+from wfe_engine.kinds import waiting
 from wfe_engine.kinds.approval import gate_closed
-from wfe_engine.plan import CONTAINERS, Plan
-from wfe_engine.rewind import early_finals, renumbered, roll_back, rows_of_containers
-from wfe_engine.scopes import ROOT, depth, place
+from wfe_engine.kinds.children import child_ended
+from wfe_engine.plan import Plan
+from wfe_engine.rewind import renumbered, roll_back, rows_of_containers
+from wfe_engine.scopes import ROOT, UNDO
 from wfe_engine.state import (
     CANCELLED,
     ENDED,
-    FAILED,
     READY,
-    STEP_RUNNING,
     STOPPED,
     WAITING,
     Fault,
@@ -36,7 +36,7 @@ from wfe_engine.state import (
     shown_status,
 )
 from wfe_engine.turn import Env, Turn, encode
-from wfe_engine.unwind import fail_block
+from wfe_engine.unwind import end_run, end_step, fail_block
 from wfe_engine.values import Record
 
 C = TypeVar("C", bound=cmd.Command)
@@ -52,6 +52,7 @@ class Decision(msgspec.Struct, frozen=True):
         effects: Rows to write with them.
         added: Records of steps that finished, by `record_key`.
         entered: Inputs of steps with blocks that were entered, by number: JSON bytes and value.
+        signals: Payloads of signals that came, by id; JSON bytes.
     """
 
     state: RunState
@@ -59,6 +60,7 @@ class Decision(msgspec.Struct, frozen=True):
     effects: Effects
     added: dict[str, Record]
     entered: dict[int, tuple[bytes, Any]]
+    signals: dict[str, bytes]
 
     @property
     def empty(self) -> bool:
@@ -80,9 +82,10 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
         env.snapshot_every
         and turn.state.seq - turn.state.snapshot_seq >= env.snapshot_every
         and turn.state.status not in ENDED
+        and not turn.state.phase
     ):
         turn.snapshot("periodic")
-    return Decision(turn.state, turn.events, turn.effects, turn.added, turn.entered)
+    return Decision(turn.state, turn.events, turn.effects, turn.added, turn.entered, turn.signals)
 
 
 def _rule(kind: type[C]) -> Callable[[Callable[[Turn, C], None]], Callable[[Turn, C], None]]:
@@ -173,6 +176,9 @@ def _report(turn: Turn, command: cmd.Report) -> None:
 
 
 def _failed(turn: Turn, scope: str, step_id: str, fault: Fault, attempts: int) -> None:
+    if scope == UNDO:
+        compensate.go_on(turn)
+        return
     turn.record(scope, step_id, Record(status="failed", error=encode(fault), attempts=attempts))
     fail_block(turn, scope, fault)
 
@@ -213,17 +219,23 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
     if due > turn.now:
         turn.effects.timers[command.no] = due
         return
+    if found is None and turn.state.phase:
+        turn.effects.timers[0] = None  # it is ending already
+        return
     if found is None:
         fail_block(turn, ROOT, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
         return
     scope, index, step = found
-    turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
-    turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=b"null"))
-    turn.effects.timers[step.no] = None
-    complete_live(turn, scope, index, b"null", 0)
+    if step.kind == "wait_for":
+        waiting.due(turn, scope, index, step)
+    else:
+        waiting.complete(turn, scope, index, step, b"null")
 
 
 _RULES[cmd.GateClosed] = gate_closed
+_RULES[cmd.Signal] = waiting.signal
+_RULES[cmd.Alive] = waiting.alive
+_RULES[cmd.ChildEnded] = child_ended
 
 
 @_rule(cmd.Pause)
@@ -247,7 +259,7 @@ def _resume(turn: Turn, command: cmd.Resume) -> None:
     turn.emit(ev.RunResumed(paused_for=paused_for))
     turn.effects.release = paused_for
     for _, _, step in turn.state.steps():
-        if step.status == WAITING:
+        if step.status == WAITING and step.due is not None:
             turn.effects.timers[step.no] = step.due
     if turn.state.deadline is not None:
         turn.effects.timers[0] = turn.state.deadline
@@ -260,47 +272,31 @@ def _cancel(turn: Turn, command: cmd.Cancel) -> None:
         raise _refuse(turn, "terminated" if command.hard else "cancelled", "one that has not ended")
     turn.hard = command.hard
     fault = Fault(code=STOPPED, message="the run was stopped", details={"terminated": True} if command.hard else {})
+    if turn.state.phase:
+        _cancel_compensating(turn, fault)
+        return
     fail_block(turn, ROOT, fault, "terminated" if command.hard else "cancelled")
 
 
-@_rule(cmd.Retry)
-def _retry(turn: Turn, command: cmd.Retry) -> None:
-    if turn.state.status not in (FAILED, CANCELLED):
-        raise _refuse(turn, "retried", "failed or cancelled")
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
-    turn.emit(ev.RunRetried(deadline=deadline))
-    if deadline is not None:
-        turn.effects.timers[0] = deadline
-    for scope, index, block, key in early_finals(turn.plan, turn.state.scopes):
-        if key in turn.state.scopes:
-            step = turn.live(scope, index)
-            turn.emit(
-                ev.BlockEnded(
-                    step=step.path, no=step.no, i=index, scope=scope, block=block, round=place(key)[3], status=FAILED
-                )
-            )
-    stopped = [found for found in turn.state.steps() if found[2].status in (FAILED, CANCELLED)]
-    stopped.sort(key=lambda found: depth(found[0]))
-    for scope, index, step in stopped:
-        if step.kind in CONTAINERS and step.next:
-            turn.emit(
-                ev.StepStarted(step=step.path, no=step.no, i=index, scope=scope, kind=step.kind, of=step.of)
-            )  # fmt: skip
-            turn.effects.change(
-                fx.StepChange(no=step.no, status=STEP_RUNNING, seq=turn.state.seq, ended=False)
-            )  # fmt: skip
-    for scope, index, step in stopped:
-        gone = turn.state.status in ENDED or scope not in turn.state.scopes
-        if gone or (step.kind in CONTAINERS and step.next):
-            continue
-        node = turn.node(scope, index)
-        if enter(turn, scope, node, again=step):
-            advance(turn, scope, node.dependents)
-    advance_all(turn)
+def _cancel_compensating(turn: Turn, fault: Fault) -> None:
+    """Compensations go on under a gentle cancel, and end with it; the hard one stops them."""
+    if not turn.hard:
+        turn.emit(ev.RunCompensating(fault=fault))
+        return
+    for scope, index, step in turn.state.steps():
+        if scope == UNDO:
+            end_step(turn, scope, index, step, CANCELLED, "terminated")
+    end_run(turn, fault)
+
+
+_RULES[cmd.Retry] = mending.retry
+_RULES[cmd.SettleStep] = mending.settle
 
 
 @_rule(cmd.TakeSnapshot)
 def _take_snapshot(turn: Turn, command: cmd.TakeSnapshot) -> None:
+    if turn.state.phase:
+        raise StateConflict("the run is taking back what its steps did", reason="RUN_STATE")
     turn.snapshot("demand", command.name, command.snapshot)
 
 

@@ -103,7 +103,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Redispatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A step that had ended is run again with its recorded input."""
+    """A step that had ended is run again with its recorded input, or with another one."""
 
     no: int
     path: str
@@ -117,6 +117,7 @@ class Redispatch(msgspec.Struct, frozen=True, kw_only=True):
     available_at: float
     scope: str = ""
     iteration: str = ""
+    request: bytes | None = None
 
 
 class GateRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,12 +154,37 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
     state: bytes
 
 
+class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal to keep; its payload is JSON bytes."""
+
+    id: str
+    name: str
+    payload: bytes
+
+
+class ChildWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What should become of a child run.
+
+    Attributes:
+        no: Step that waits for it.
+        child: The run.
+        wish: start, retry, cancel, terminate; done when nothing is wanted any more.
+        request: What it is started with; JSON bytes of {template, version, input, labels}.
+    """
+
+    no: int
+    child: str
+    wish: str
+    request: bytes = b"{}"
+
+
 class Effects(msgspec.Struct, kw_only=True):
     """All of one decision.
 
     Attributes:
         timers: Moment by step number; None takes the timer away.
         told: Gates whose decision the run has taken in.
+        children: Wishes for child runs; the last one of a step counts.
         hold: The run was paused: its dispatch rows and gates stand still.
         release: The run was resumed: they go on, this many seconds later; None otherwise.
         rolled_back: Step rows changed after this seq become rolled_back; None otherwise.
@@ -177,6 +203,8 @@ class Effects(msgspec.Struct, kw_only=True):
     closed_gates: list[GateClose] = []
     told: list[str] = []
     snapshots: list[SnapshotRow] = []
+    signals: list[SignalRow] = []
+    children: list[ChildWish] = []
     hold: bool = False
     release: float | None = None
     rolled_back: int | None = None

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from wfe_engine.state import Fault, Scope
+from wfe_engine.state import Fault, Return, Scope, Undo
 
 
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -104,6 +104,19 @@ class RunCancelled(Event, frozen=True, kw_only=True):
     terminated: bool = False
 
 
+class RunCompensating(Event, frozen=True, kw_only=True):
+    """What completed steps did is being taken back, before the run ends or goes back to a snapshot.
+
+    Attributes:
+        fault: What it ends with then.
+        returning: The snapshot it goes back to then.
+    """
+
+    TYPE: ClassVar[str] = "run.compensating"
+    fault: Fault | None = None
+    returning: Return | None = None
+
+
 class RunRetried(Event, frozen=True, kw_only=True):
     """A failed or cancelled run goes on; the failed and cancelled steps are ready again with a fresh budget.
 
@@ -123,6 +136,7 @@ class RunRolledBack(Event, frozen=True, kw_only=True):
         to_seq: Last event the snapshot holds.
         scopes: The frontier of that point; entered are only steps with blocks.
         next_no: Number the next entered step gets.
+        undo: Steps of that point whose effects can be taken back.
         reopened: It had ended.
         deadline: New end of the run's total clock.
     """
@@ -132,6 +146,7 @@ class RunRolledBack(Event, frozen=True, kw_only=True):
     to_seq: int
     scopes: dict[str, Scope] = {}
     next_no: int = 1
+    undo: tuple[Undo, ...] = ()
     reopened: bool = False
     deadline: float | None = None
 
@@ -165,6 +180,17 @@ class StepEvent(Event, frozen=True, kw_only=True):
     no: int
     i: int
     scope: str = ""
+
+
+class CompensationNoted(StepEvent, frozen=True, kw_only=True):
+    """A step completed whose effects can be taken back; how is on record.
+
+    Attributes:
+        undo: Number of the step that would do it.
+    """
+
+    TYPE: ClassVar[str] = "compensation.noted"
+    undo: int
 
 
 class StepReady(StepEvent, frozen=True, kw_only=True):
@@ -246,15 +272,60 @@ class Emitted(StepEvent, frozen=True, kw_only=True):
 
 
 class StepWaiting(StepEvent, frozen=True, kw_only=True):
-    """It was entered and waits for a moment.
+    """It was entered and waits for a moment, a signal or another run.
 
     Attributes:
-        due: That moment; Unix seconds.
+        due: When it is over at the latest; Unix seconds, None without a limit.
+        until: End of the whole wait, where `due` is the next sign of life.
+        child: UUID of the run it waits for.
+        callback: Key of the callback it takes, which may be answered again from now on.
     """
 
     TYPE: ClassVar[str] = "step.waiting"
     kind: str
-    due: float
+    due: float | None = None
+    until: float | None = None
+    child: str = ""
+    callback: str = ""
+
+
+class SignalReceived(Event, frozen=True, kw_only=True):
+    """A signal came; it is kept until a step takes it.
+
+    Attributes:
+        signal: UUID of its row, which holds the payload.
+        name: Its name; `callback:` and the callback's key for an answer to one.
+        failed: The other side says that what was waited for failed.
+    """
+
+    TYPE: ClassVar[str] = "signal.received"
+    signal: str
+    name: str
+    failed: bool = False
+
+
+class SignalTaken(StepEvent, frozen=True, kw_only=True):
+    """A step takes a signal.
+
+    Attributes:
+        signal: UUID of its row.
+    """
+
+    TYPE: ClassVar[str] = "signal.taken"
+    signal: str
+
+
+class CallbackAlive(StepEvent, frozen=True, kw_only=True):
+    """The other side of a callback is still at work.
+
+    Attributes:
+        due: When it must be heard of again; Unix seconds, None without a limit.
+        progress: What it says of it; JSON.
+    """
+
+    TYPE: ClassVar[str] = "callback.alive"
+    due: float | None = None
+    progress: Any = None
 
 
 class StepRetrying(StepEvent, frozen=True, kw_only=True):
@@ -302,6 +373,20 @@ class StepFailed(StepEvent, frozen=True, kw_only=True):
     kind: str = ""
     attempt: int = 0
     executor: str = ""
+
+
+class StepEdited(StepEvent, frozen=True, kw_only=True):
+    """Somebody changed a step by hand.
+
+    Attributes:
+        what: input or output.
+        before, after: JSON values.
+    """
+
+    TYPE: ClassVar[str] = "step.edited"
+    what: str
+    before: Any = None
+    after: Any = None
 
 
 class StepSkipped(StepEvent, frozen=True, kw_only=True):
@@ -376,10 +461,11 @@ class ApprovalWithdrawn(GateEvent, frozen=True, kw_only=True):
 TYPES: dict[str, type[Event]] = {
     kind.TYPE: kind
     for kind in (
-        RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunRetried,
-        RunRolledBack, SnapshotCreated, StepReady, StepStarted, StepWaiting, StepRetrying, StepCompleted, StepFailing,
-        StepFailed, StepSkipped, StepCancelled, BlockEnded, BlockFailing, Emitted, ApprovalRequested,
-        ApprovalApproved, ApprovalRejected, ApprovalExpired, ApprovalWithdrawn,
+        RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunCompensating,
+        RunRetried, RunRolledBack, SnapshotCreated, StepReady, StepStarted, StepWaiting, StepRetrying, StepCompleted,
+        StepFailing, StepFailed, StepSkipped, StepEdited, StepCancelled, CompensationNoted, BlockEnded, BlockFailing,
+        Emitted, SignalReceived, SignalTaken, CallbackAlive, ApprovalRequested, ApprovalApproved, ApprovalRejected,
+        ApprovalExpired, ApprovalWithdrawn,
     )
 }  # fmt: skip
 

@@ -11,9 +11,11 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from wfe_engine import events as ev
-from wfe_engine.scopes import child_key, place
+from wfe_engine.scopes import UNDO, child_key, place
 from wfe_engine.state import (
+    CALLBACK,
     CANCELLED,
+    COMPENSATING,
     COMPLETED,
     FAILED,
     READY,
@@ -21,9 +23,11 @@ from wfe_engine.state import (
     STEP_RUNNING,
     WAITING,
     WAITING_APPROVAL,
+    Letter,
     RunState,
     Scope,
     Step,
+    Undo,
 )
 
 E = TypeVar("E", bound=ev.Event)
@@ -61,6 +65,8 @@ def _opened(state: RunState, key: str) -> RunState:
     """With the scope: the first event in a block opens it."""
     if key in state.scopes:
         return state
+    if key == UNDO:
+        return replace(state, scopes={**state.scopes, key: Scope()})
     parent, index, _, _ = place(key)
     outer = state.scopes[parent]
     owner = outer.live[index]
@@ -111,15 +117,17 @@ def _run_paused(state: RunState, event: ev.RunPaused, at: float) -> RunState:
     return replace(state, seq=state.seq + 1, paused_at=at)
 
 
+def _later(step: Step, seconds: float) -> Step:
+    until = None if step.until is None else step.until + seconds
+    return replace(step, due=None if step.due is None else step.due + seconds, until=until)
+
+
 @_rule(ev.RunResumed)
 def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
     scopes = {
         key: replace(
             scope,
-            live={
-                i: step if step.due is None else replace(step, due=step.due + event.paused_for)
-                for i, step in scope.live.items()
-            },
+            live={i: step if step.due is None else _later(step, event.paused_for) for i, step in scope.live.items()},
         )
         for key, scope in state.scopes.items()
     }
@@ -127,20 +135,67 @@ def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
     return replace(state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline)
 
 
+def _settled(state: RunState) -> RunState:
+    return replace(state, seq=state.seq + 1, phase="", ending=None, returning=None)
+
+
 @_rule(ev.RunCompleted)
 def _run_completed(state: RunState, event: ev.RunCompleted, at: float) -> RunState:
-    return replace(state, seq=state.seq + 1, status=COMPLETED, paused_at=None, fault=None, reason="")
+    return replace(
+        state, seq=state.seq + 1, status=COMPLETED, paused_at=None, phase="", ending=None, fault=None, reason=""
+    )
 
 
 @_rule(ev.RunFailed)
 def _run_failed(state: RunState, event: ev.RunFailed, at: float) -> RunState:
-    return replace(state, seq=state.seq + 1, status=FAILED, paused_at=None, fault=event.fault, reason=event.code)
+    return replace(
+        state,
+        seq=state.seq + 1,
+        status=FAILED,
+        paused_at=None,
+        phase="",
+        ending=None,
+        fault=event.fault,
+        reason=event.code,
+    )
 
 
 @_rule(ev.RunCancelled)
 def _run_cancelled(state: RunState, event: ev.RunCancelled, at: float) -> RunState:
     reason = "terminated" if event.terminated else "cancelled"
-    return replace(state, seq=state.seq + 1, status=CANCELLED, paused_at=None, reason=reason)
+    return replace(_settled(state), status=CANCELLED, paused_at=None, reason=reason)
+
+
+@_rule(ev.RunCompensating)
+def _run_compensating(state: RunState, event: ev.RunCompensating, at: float) -> RunState:
+    return replace(
+        state,
+        seq=state.seq + 1,
+        phase=COMPENSATING,
+        ending=event.fault,
+        returning=event.returning,
+        compensated=True,
+    )
+
+
+@_rule(ev.CompensationNoted)
+def _compensation_noted(state: RunState, event: ev.CompensationNoted, at: float) -> RunState:
+    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i)
+    return replace(
+        state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1)
+    )  # fmt: skip
+
+
+def _undone(state: RunState, event: ev.StepEvent, *, failed: bool) -> RunState:
+    """A compensation has ended."""
+    path = event.step.removesuffix(UNDO)
+    return replace(
+        state,
+        seq=state.seq + 1,
+        scopes={key: scope for key, scope in state.scopes.items() if key != UNDO},
+        undo=tuple(undo for undo in state.undo if undo.no != event.no),
+        not_undone=(*state.not_undone, path) if failed else state.not_undone,
+    )
 
 
 @_rule(ev.RunRetried)
@@ -167,6 +222,12 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         visit=state.visit + 1,
         scopes=event.scopes or {"": Scope()},
         next_no=max(state.next_no, event.next_no),
+        undo=event.undo,
+        phase="",
+        ending=None,
+        returning=None,
+        not_undone=(),
+        compensated=False,
         fault=None,
         reason="",
         deadline=event.deadline,
@@ -222,8 +283,36 @@ def _block_failing(state: RunState, event: ev.BlockFailing, at: float) -> RunSta
 
 @_rule(ev.StepWaiting)
 def _step_waiting(state: RunState, event: ev.StepWaiting, at: float) -> RunState:
-    step = Step(no=event.no, kind=event.kind, path=event.step, status=WAITING, visit=state.visit, due=event.due)
+    step = Step(
+        no=event.no,
+        kind=event.kind,
+        path=event.step,
+        status=WAITING,
+        visit=state.visit,
+        due=event.due,
+        until=event.until,
+        child=event.child or None,
+    )
+    if event.callback in state.answered:
+        state = replace(state, answered=tuple(key for key in state.answered if key != event.callback))
     return _entered(state, event, step)
+
+
+@_rule(ev.SignalReceived)
+def _signal_received(state: RunState, event: ev.SignalReceived, at: float) -> RunState:
+    letter = Letter(id=event.signal, name=event.name, failed=event.failed)
+    answered = (*state.answered, event.name) if event.name.startswith(CALLBACK) else state.answered
+    return replace(state, seq=state.seq + 1, mail=(*state.mail, letter), answered=answered)
+
+
+@_rule(ev.SignalTaken)
+def _signal_taken(state: RunState, event: ev.SignalTaken, at: float) -> RunState:
+    return replace(state, seq=state.seq + 1, mail=tuple(m for m in state.mail if m.id != event.signal))
+
+
+@_rule(ev.CallbackAlive)
+def _callback_alive(state: RunState, event: ev.CallbackAlive, at: float) -> RunState:
+    return _changed(state, event, due=event.due)
 
 
 @_rule(ev.StepRetrying)
@@ -233,6 +322,8 @@ def _step_retrying(state: RunState, event: ev.StepRetrying, at: float) -> RunSta
 
 @_rule(ev.StepCompleted)
 def _step_completed(state: RunState, event: ev.StepCompleted, at: float) -> RunState:
+    if event.scope == UNDO:
+        return _undone(state, event, failed=False)
     state = _opened(state, event.scope)
     scope = state.scopes[event.scope]
     done = replace(scope, done=_bit(scope.done, event.i), live=_left(scope, event.i))
@@ -249,6 +340,8 @@ def _step_skipped(state: RunState, event: ev.StepSkipped, at: float) -> RunState
 
 @_rule(ev.StepFailed)
 def _step_failed(state: RunState, event: ev.StepFailed, at: float) -> RunState:
+    if event.scope == UNDO:
+        return _undone(state, event, failed=True)
     if event.kind:
         step = Step(no=event.no, kind=event.kind, path=event.step, status=FAILED, visit=state.visit)
         return _entered(state, event, step)
@@ -257,6 +350,8 @@ def _step_failed(state: RunState, event: ev.StepFailed, at: float) -> RunState:
 
 @_rule(ev.StepCancelled)
 def _step_cancelled(state: RunState, event: ev.StepCancelled, at: float) -> RunState:
+    if event.scope == UNDO:
+        return _undone(state, event, failed=True)
     return _changed(state, event, status=CANCELLED, due=None, gate=None, fault=None)
 
 
@@ -277,5 +372,12 @@ def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in (ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn):
+for _kind in (
+    ev.Emitted,
+    ev.StepEdited,
+    ev.ApprovalApproved,
+    ev.ApprovalRejected,
+    ev.ApprovalExpired,
+    ev.ApprovalWithdrawn,
+):
     _RULES[_kind] = _noted

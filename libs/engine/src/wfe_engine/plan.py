@@ -118,6 +118,7 @@ class Node(msgspec.Struct, frozen=True):
         queue: Executors that may run it; for kinds an executor runs.
         sealed: Whether params refer to sensitive variables.
         blocks: Blocks inside, for kinds with a structure; in the order of the template.
+        compensate: What takes the step's effects back; of a kind an executor runs.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Node(msgspec.Struct, frozen=True):
     queue: str = "default"
     sealed: bool = False
     blocks: tuple[Block, ...] = ()
+    compensate: Node | None = None
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -186,6 +188,7 @@ class Plan(msgspec.Struct, frozen=True):
         total: Seconds a run may take in all; None without limit.
         priority: Of its steps among all that are ready; higher first, -100 to 100.
         snapshot_every: Events between two periodic snapshots; 0 for none.
+        compensate_on: When what its steps did is taken back: failure, cancel, rollback.
     """
 
     name: str
@@ -195,6 +198,7 @@ class Plan(msgspec.Struct, frozen=True):
     total: float | None = None
     priority: int = 0
     snapshot_every: int = 0
+    compensate_on: frozenset[str] = frozenset()
 
 
 #: Kinds an executor runs. What their params evaluate to is the request of the lease.
@@ -202,8 +206,9 @@ WORK = frozenset({"http", "call"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
 #: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
 #: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
-#: fail: {code, message}. emit: {name, data}.
-CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit"})
+#: fail: {code, message}. emit: {name, data}. wait_for: {signals, callback, after (seconds or null), then, output,
+#: heartbeat (seconds or null)}. workflow: {template, version, input, labels}.
+CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit", "wait_for", "workflow"})
 #: Kinds that run blocks of steps.
 #: parallel: {on_failure}, a block a branch. switch: a block a case. foreach: {items, concurrency, on_failure}, one
 #: block. loop: {max, on_max}, one block. try: the body, then catches, then finally.

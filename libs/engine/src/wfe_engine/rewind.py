@@ -5,12 +5,14 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from wfe_engine import commands as cmd
+from wfe_engine import compensate
+from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.advance import advance_all
 from wfe_engine.errors import StateConflict
 from wfe_engine.plan import CONTAINERS, Plan
 from wfe_engine.scopes import ROOT, block_at, depth, place, step_prefix
-from wfe_engine.state import ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Scope, Step
+from wfe_engine.state import CANCELLED, ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Return, Scope, Step
 from wfe_engine.turn import Turn
 from wfe_engine.unwind import end_step
 
@@ -98,24 +100,54 @@ def roll_back(turn: Turn, command: cmd.Rollback) -> None:
             action="rolled back",
             allowed="started",
         )
-    for scope, index, step in turn.state.steps():
+    target = Return(command.snapshot, command.seq, command.scopes, command.undo, command.inputs)
+    lost = {undo.no for undo in command.undo} - {undo.no for undo in turn.state.undo}
+    if turn.state.compensated and lost:
+        raise StateConflict(
+            "what steps before this snapshot did was taken back; go back to an earlier one",
+            reason="RUN_COMPENSATED",
+        )
+    if turn.state.phase:
+        raise StateConflict("the run is taking back what its steps did; wait until it has ended", reason="RUN_STATE")
+    later = [undo for undo in turn.state.undo if undo.no not in {kept.no for kept in command.undo}]
+    if later and "rollback" in turn.plan.compensate_on and turn.state.status not in ENDED:
+        turn.hard = True  # what is under way is undone, not ended
+        _stop(turn, CANCELLED)
+        turn.emit(ev.RunCompensating(returning=target))
+        compensate.go_on(turn)
+        return
+    return_to(turn, target)
+
+
+def _stop(turn: Turn, status: str) -> None:
+    """End everything that is active, the innermost first."""
+    for scope, index, step in sorted(turn.state.steps(), key=lambda found: depth(found[0]), reverse=True):
         if step.kind not in CONTAINERS:
-            end_step(turn, scope, index, step, ROLLED_BACK, "rolled_back")
-    scopes, next_no = renumbered(frontier(turn.plan, command.scopes), turn.state.next_no)
+            end_step(turn, scope, index, step, status, "rolled_back")
+        elif status == CANCELLED and step.status == STEP_RUNNING:
+            turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
+            turn.effects.change(fx.StepChange(no=step.no, status=CANCELLED, seq=turn.state.seq))
+
+
+def return_to(turn: Turn, target: Return) -> None:
+    """Make a snapshot's state the run's."""
+    _stop(turn, ROLLED_BACK)
+    scopes, next_no = renumbered(frontier(turn.plan, target.scopes), turn.state.next_no)
     deadline = None if turn.plan.total is None else turn.now + turn.plan.total
     turn.emit(
         ev.RunRolledBack(
-            snapshot=command.snapshot,
-            to_seq=command.seq,
+            snapshot=target.snapshot,
+            to_seq=target.seq,
             scopes=scopes,
             next_no=next_no,
+            undo=target.undo,
             reopened=turn.state.status in ENDED,
             deadline=deadline,
         )
     )
     if deadline is not None and turn.state.paused_at is None:
         turn.effects.timers[0] = deadline
-    turn.effects.rolled_back = command.seq
-    turn.effects.undone = live_numbers(command.scopes)
-    rows_of_containers(turn, command.inputs)
+    turn.effects.rolled_back = target.seq
+    turn.effects.undone = live_numbers(target.scopes)
+    rows_of_containers(turn, target.inputs)
     advance_all(turn)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from wfe_engine.plan import Block, Plan
 
 ROOT = ""
+#: Where compensations are run, one after the other.
+UNDO = "~"
 
 
 def child_key(scope: str, index: int, block: int, round_: int) -> str:
@@ -36,7 +38,7 @@ def step_prefix(scope: str, index: int) -> str:
 
 def depth(scope: str) -> int:
     """How many steps a scope is inside of."""
-    return scope.count(".") + 1 if scope else 0
+    return scope.count(".") + 1 if scope else 0  # what compensates comes before the root
 
 
 def block_at(plan: Plan, scope: str) -> Block:

@@ -15,6 +15,7 @@ import msgspec
 PENDING, RUNNING, COMPLETED, FAILED, CANCELLED = "pending", "running", "completed", "failed", "cancelled"
 #: Shown over a lifecycle of pending or running.
 PAUSED, WAITING_APPROVAL = "paused", "waiting_approval"
+COMPENSATING = "compensating"
 ENDED = frozenset({COMPLETED, FAILED, CANCELLED})
 
 #: Status of a step while it is live in the state. ready covers running: leases are not part of the state.
@@ -23,6 +24,8 @@ READY, WAITING = "ready", "waiting"
 STEP_RUNNING, SKIPPED, ROLLED_BACK = "running", "skipped", "rolled_back"
 #: Live steps that something will still happen to.
 LIVE = frozenset({READY, WAITING, WAITING_APPROVAL, STEP_RUNNING})
+#: What the names of answers to callbacks begin with.
+CALLBACK = "callback:"
 #: Code of the fault that steps end with when they are stopped and have not failed. No failure can have it: those are
 #: upper case.
 STOPPED = "stopped"
@@ -64,6 +67,8 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
         fault: What it ends with once nothing inside of it is active any more.
         caught: What its body failed with, for the block that takes it.
         last: Index of the block that ended last, and 1; 0 when none has.
+        until: Moment its whole wait ends, where `due` can come earlier; Unix seconds.
+        child: UUID of the run it waits for, as text.
     """
 
     no: int
@@ -82,6 +87,8 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     fault: Fault | None = None
     caught: Fault | None = None
     last: int = 0
+    until: float | None = None
+    child: str | None = None
 
 
 class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,6 +111,45 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True):
         return int(self.done, 16) | int(self.skipped, 16)
 
 
+class Letter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A signal that came and that no step has taken yet.
+
+    Attributes:
+        id: UUID, as text; names its row, which holds the payload.
+        name: Of the signal; `callback:` and the key of the callback for an answer to one.
+        failed: The other side says that what was waited for failed.
+    """
+
+    id: str
+    name: str
+    failed: bool = False
+
+
+class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A completed step whose effects can be taken back.
+
+    Attributes:
+        no: Number of the step that does it; its row is there, with its input.
+        path: Of the completed step.
+        scope, index: Where the completed step is.
+    """
+
+    no: int
+    path: str
+    scope: str = ""
+    index: int = 0
+
+
+class Return(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A snapshot the run goes back to once compensations are done; see `commands.Rollback`."""
+
+    snapshot: str
+    seq: int
+    scopes: dict[str, Scope]
+    undo: tuple[Undo, ...] = ()
+    inputs: dict[str, bytes] = msgspec.field(default_factory=dict)
+
+
 class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     """Fold of a run's events.
 
@@ -119,6 +165,14 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
         snapshot_seq: Seq of the newest snapshot event.
         fault: Why it failed.
         reason: Short code of why it is in its state, e.g. approval_rejected.
+        mail: Signals no step has taken yet, oldest first.
+        answered: Callbacks that have been answered, by key.
+        undo: Completed steps whose effects can be taken back, in the order of their completion.
+        phase: compensating while they are; empty otherwise.
+        ending: What the run ends with once that is done; None when it goes back to a snapshot.
+        returning: That snapshot.
+        not_undone: Paths of steps whose compensation failed.
+        compensated: Effects of completed steps were taken back: they do not count as done any more.
     """
 
     status: str = PENDING
@@ -132,6 +186,14 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     snapshot_seq: int = 0
     fault: Fault | None = None
     reason: str = ""
+    mail: tuple[Letter, ...] = ()
+    answered: tuple[str, ...] = ()
+    undo: tuple[Undo, ...] = ()
+    phase: str = ""
+    ending: Fault | None = None
+    returning: Return | None = None
+    not_undone: tuple[str, ...] = ()
+    compensated: bool = False
 
     def steps(self) -> list[tuple[str, int, Step]]:
         """Every live step with the key of its scope and its index there."""
@@ -165,6 +227,16 @@ def shown_status(state: RunState) -> str:
                 return RUNNING
             gates = gates or step.status == WAITING_APPROVAL
     return WAITING_APPROVAL if gates else RUNNING
+
+
+def shown_phase(state: RunState) -> str:
+    """What a run is busy with when its status does not say it: compensating, cancelling or failing; mostly empty."""
+    if state.status in ENDED or state.phase:
+        return state.phase
+    root = state.scopes.get("")
+    if root is None or root.fault is None:
+        return ""
+    return "cancelling" if root.fault.code == STOPPED else "failing"
 
 
 def is_parked(state: RunState) -> bool:

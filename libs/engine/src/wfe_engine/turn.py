@@ -12,8 +12,8 @@ from wfe_engine import events as ev
 from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
-from wfe_engine.scopes import child_key, place
-from wfe_engine.state import Fault, RunState, Step, encode_state
+from wfe_engine.scopes import UNDO, child_key, place
+from wfe_engine.state import Fault, RunState, Step, Undo, encode_state
 from wfe_engine.values import Evaluate, Record, Values, View, record_key
 
 _encode = msgspec.json.encode
@@ -49,12 +49,26 @@ class Turn:
         effects: So far.
         added: Records of steps that finished in this decision.
         entered: Inputs of steps with blocks that were entered in this decision, by number: JSON bytes and value.
+        signals: Payloads of signals that came in this decision, by id.
         todo: Scopes and steps with blocks to look at before the decision is done.
         hard: Nothing that a template would still do at its end is begun any more.
         now: Moment of everything that happens; stands still while the run is paused, for what is frozen then.
     """
 
-    __slots__ = ("_places", "added", "effects", "entered", "env", "events", "hard", "now", "plan", "state", "todo")
+    __slots__ = (
+        "_places",
+        "added",
+        "effects",
+        "entered",
+        "env",
+        "events",
+        "hard",
+        "now",
+        "plan",
+        "signals",
+        "state",
+        "todo",
+    )
 
     def __init__(self, plan: Plan, state: RunState, env: Env) -> None:
         self.plan = plan
@@ -65,6 +79,7 @@ class Turn:
         self.effects = Effects()
         self.added: dict[str, Record] = {}
         self.entered: dict[int, tuple[bytes, Any]] = {}
+        self.signals: dict[str, bytes] = {}
         self.todo: deque[Callable[[], None]] = deque()
         self.hard = False
         self._places: dict[str, tuple[Block, str]] = {"": (plan.root, "")}
@@ -102,7 +117,16 @@ class Turn:
 
     def node(self, scope: str, index: int) -> Node:
         """A step of a scope, as the template has it."""
+        if scope == UNDO:
+            return self.undoing(self.live(scope, index).no)[0]
         return self.block(scope).nodes[index]
+
+    def undoing(self, no: int) -> tuple[Node, Undo]:
+        """What takes a completed step back, by the number of the step that does it."""
+        undo = next(undo for undo in self.state.undo if undo.no == no)
+        node = self.node(undo.scope, undo.index).compensate
+        assert node is not None
+        return node, undo
 
     def live(self, scope: str, index: int) -> Step:
         """A live step of a scope."""

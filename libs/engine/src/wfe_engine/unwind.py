@@ -9,6 +9,7 @@ Steps and scopes that ended so stay in the state: a retried run goes on in them.
 
 from __future__ import annotations
 
+from wfe_engine import compensate
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.plan import CONTAINERS
@@ -40,10 +41,15 @@ def fail_block(turn: Turn, scope: str, fault: Fault, stop: str = "failed") -> No
     here = turn.state.scopes.get(scope)
     if here is None or turn.state.status in ENDED:
         return
+    if here.fault is not None and fault.code == STOPPED:
+        turn.emit(ev.BlockFailing(scope=scope, fault=fault))  # it ends as stopped, whatever it failed with
     _stop_all(turn, scope, stop)
+    present = turn.state.scopes.get(scope)
+    if present is None or turn.state.status in ENDED:
+        return  # it ended with the last of what was active in it
     if not turn.state.active(scope):
         _block_failed(turn, scope, fault)
-    elif here.fault is None or fault.code == STOPPED:
+    elif present.fault is None:
         turn.emit(ev.BlockFailing(scope=scope, fault=fault))
 
 
@@ -127,7 +133,8 @@ def _look_again(turn: Turn, scope: str, index: int) -> None:
 
 def _block_failed(turn: Turn, scope: str, fault: Fault) -> None:
     if scope == ROOT:
-        _end_run(turn, fault)
+        if not compensate.begins(turn, fault):
+            end_run(turn, fault)
         return
     parent, index, block, round_ = place(scope)
     step = turn.live(parent, index)
@@ -137,11 +144,13 @@ def _block_failed(turn: Turn, scope: str, fault: Fault) -> None:
         BLOCK_FAILED[step.kind](turn, parent, index, block, round_, fault)
 
 
-def _end_run(turn: Turn, fault: Fault) -> None:
+def end_run(turn: Turn, fault: Fault) -> None:
+    """The run ends with a fault; nothing in it is active."""
     if fault.code == STOPPED:
         turn.emit(ev.RunCancelled(terminated=bool(fault.details.get("terminated"))))
     else:
         turn.emit(ev.RunFailed(fault=fault, code=fault.code.lower()))
+    compensate.leave(turn)
     turn.effects.timers[0] = None
 
 
@@ -168,6 +177,9 @@ def end_step(turn: Turn, scope: str, index: int, step: Step, status: str, stop: 
     if step.gate is not None:
         turn.emit(ev.ApprovalWithdrawn(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
         turn.effects.close_gate(step.gate, "withdrawn")
+    if step.child is not None:
+        wish = "terminate" if turn.hard else "cancel"
+        turn.effects.children.append(fx.ChildWish(no=step.no, child=step.child, wish=wish))
     if status == CANCELLED:
         turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
     if step.status == READY:

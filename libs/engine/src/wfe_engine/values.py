@@ -81,9 +81,10 @@ class Values:
         records: Finished steps by `record_key`.
         inputs: Recorded inputs of steps that have rows but have not completed, by number.
         gates: The last gate of such steps, by number.
+        signals: Payloads of the signals no step has taken yet, by id; JSON bytes.
     """
 
-    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "vars")
+    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "signals", "vars")
 
     def __init__(
         self,
@@ -98,6 +99,7 @@ class Values:
         self.records = {} if records is None else records
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
+        self.signals: dict[str, bytes] = {}
         self._decoded: dict[int, Any] = {}
 
     def params(self, no: int) -> Any:

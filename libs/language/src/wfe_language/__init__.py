@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from wfe_engine.plan import Plan
 
@@ -22,6 +22,7 @@ __all__ = [
     "Positions",
     "TemplateFaults",
     "check_input",
+    "child_templates",
     "compile",
     "is_cheap",
     "load",
@@ -30,30 +31,52 @@ __all__ = [
 ]
 
 
-def validate(source: str | bytes, *, handlers: Collection[str] | None = None) -> list[Fault]:
+def child_templates(source: str | bytes) -> frozenset[str]:
+    """Names of the templates a template's `workflow` steps run; empty when the text cannot be read."""
+    try:
+        document, positions = load(source)
+    except TemplateFaults:
+        return frozenset()
+    reader = TemplateReader(positions)
+    reader.template(document)
+    return frozenset(reader.reading.children)
+
+
+def validate(
+    source: str | bytes,
+    *,
+    handlers: Collection[str] | None = None,
+    templates: Mapping[str, tuple[str, int]] | None = None,
+) -> list[Fault]:
     """Everything that is wrong with a template, in the order of the text; empty when it can be published.
 
     Args:
         source: YAML 1.2 or JSON.
         handlers: Names `call` may use; None when they are not known, then any is taken.
+        templates: Published templates `workflow` may run, by name: id and newest version; None likewise.
     """
     try:
         document, positions = load(source)
     except TemplateFaults as error:
         return list(error.faults)
-    reader = TemplateReader(positions, handlers)
+    reader = TemplateReader(positions, handlers, templates)
     reader.template(document)
     return reader.reading.sorted()
 
 
-def compile(source: str | bytes) -> Plan:  # noqa: A001 - the module's own word, always used as wfe_language.compile
-    """The plan of a template; the same text gives the same plan.
+def compile(  # noqa: A001 - the module's own word, always used as wfe_language.compile
+    source: str | bytes, templates: Mapping[str, tuple[str, int]] | None = None
+) -> Plan:
+    """The plan of a template; the same text and templates give the same plan.
+
+    Args:
+        templates: What its `workflow` steps are pinned to, by name: id and version. Without it they cannot be run.
 
     Raises:
         TemplateFaults: It is not valid; has what `validate` gives.
     """
     document, positions = load(source)
-    reader = TemplateReader(positions)
+    reader = TemplateReader(positions, templates=templates)
     plan = reader.template(document)
     if reader.reading.faults:
         raise TemplateFaults(reader.reading.sorted())

@@ -65,6 +65,7 @@ POLICY: Final[Policy] = {
         "RollbackWorkflow",
         "ForkWorkflow",
         "CreateSnapshot",
+        "SignalWorkflow",
     ),
     **_rows("TemplateService", _READ, "ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"),
     **_rows("TemplateService", _WRITE, "CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"),
@@ -86,5 +87,6 @@ POLICY: Final[Policy] = {
         "RotateKey",
         "RevokeKey",
     ),
+    **_rows("CallbackService", PUBLIC, "AnswerCallback"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from wfe_engine.effects import Dispatch, Effects, Redispatch
 from wfe_engine.events import Event, encode_event
-from wfe_engine.state import ENDED, RunState, encode_state, shown_status
+from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
 from wfe_store.statements import Part
@@ -24,6 +24,7 @@ class NewRun(msgspec.Struct, kw_only=True):
         labels: JSON bytes of an object.
         sealed: Ciphertext by variable.
         key, key_hash: The Idempotency-Key it was started with, and the hash of the body.
+        parent, parent_no: Run and step that wait for it.
         copied_seq: Newest seq of the snapshot it was forked at.
         not_copied: Numbers of the steps that were live at that snapshot.
     """
@@ -38,6 +39,8 @@ class NewRun(msgspec.Struct, kw_only=True):
     created_by: UUID
     forked_from: UUID | None = None
     forked_snapshot: UUID | None = None
+    parent: UUID | None = None
+    parent_no: int = 0
     copied_seq: int = 0
     not_copied: list[int] = []
     sealed: dict[str, bytes] = {}
@@ -58,6 +61,7 @@ class RunWrite(msgspec.Struct, kw_only=True):
         effects: Of each decision, in order.
         leases: Executor by step number, for steps leased in this very commit.
         new: For a new run.
+        is_child: Another run waits for its end.
     """
 
     run: UUID
@@ -72,6 +76,7 @@ class RunWrite(msgspec.Struct, kw_only=True):
     effects: list[Effects] = []
     leases: dict[int, str] = {}
     new: NewRun | None = None
+    is_child: bool = False
 
 
 def fence_of(version: int) -> int:
@@ -130,6 +135,11 @@ class Batch:
         self.timers = Rows(sql.TIMERS)
         self.gates = Rows(sql.GATES)
         self.told = Rows(sql.TOLD)
+        self.signals = Rows(sql.SIGNALS)
+        self.children_done = Rows(sql.CHILDREN_DONE)
+        self.children = Rows(sql.CHILDREN)
+        self.children_begun = Rows(sql.CHILDREN_BEGUN)
+        self.children_ended = Rows(sql.CHILDREN_ENDED)
         self.snapshots = Rows(sql.SNAPSHOTS)
         self.events = Rows(sql.EVENTS)
 
@@ -138,7 +148,8 @@ class Batch:
         every = (
             self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.gates_off, self.changes, self.again,
             self.finished, self.rolled_back, self.undone, self.steps, self.redispatch, self.dispatch, self.hold,
-            self.release, self.timers_off, self.timers, self.gates, self.told, self.snapshots, self.events,
+            self.release, self.timers_off, self.timers, self.gates, self.told, self.signals, self.children_done,
+            self.children, self.children_begun, self.children_ended, self.snapshots, self.events,
         )  # fmt: skip
         return [part for part in every if part.rows]
 
@@ -152,6 +163,14 @@ class Batch:
             seq += 1
         for effects in write.effects:
             self._effects(write, effects)
+        if write.is_child and write.state.status in ENDED:
+            self.children_ended.add(run)
+        wishes = {wish.no: wish for effects in write.effects for wish in effects.children}
+        for no, wish in wishes.items():
+            if wish.wish == "done":
+                self.children_done.add(run, no)
+            else:
+                self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request)
 
     def _run(self, write: RunWrite) -> None:
         state = write.state
@@ -162,15 +181,17 @@ class Batch:
         new = write.new
         if new is None:
             self.runs.add(
-                write.run, write.expected, write.version, status, state.reason, state.seq, state.epoch, text, output,
-                error, ended,
+                write.run, write.expected, write.version, status, shown_phase(state), state.reason, state.seq,
+                state.epoch, text, output, error, ended,
             )  # fmt: skip
             return
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
             write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
-            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, ended,
+            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None, ended,
         )  # fmt: skip
+        if new.parent is not None:
+            self.children_begun.add(write.run)
         if new.key is not None:
             self.keys.add(new.owner, new.key, new.key_hash, write.run)
         for name, ciphertext in new.sealed.items():
@@ -194,7 +215,7 @@ class Batch:
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
                 r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline,
+                queue_deadline, total_deadline, r.request,
             )  # fmt: skip
         for a in effects.again:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error)
@@ -233,6 +254,8 @@ class Batch:
             self.told.add(UUID(gate))
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state)
+        for signal in effects.signals:
+            self.signals.add(run, UUID(signal.id), signal.name, signal.payload)
         if effects.hold:
             self.hold.add(run)
         if effects.release is not None:

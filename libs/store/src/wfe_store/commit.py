@@ -80,8 +80,12 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[bytes]]]:
 
 
 def _collide(batch: Batch) -> bool:
-    """Whether two parts write the same row: a step gets another attempt and ends, a timer is cleared and set."""
-    return _meet(batch.again, batch.finished) or _meet(batch.timers_off, batch.timers)
+    """Whether two parts may write the same row: a step gets another attempt and ends, a timer is cleared and set."""
+    if _meet(batch.again, batch.finished) or _meet(batch.timers_off, batch.timers):
+        return True
+    # A parent's row and its child's are one row under two names.
+    of_children = (batch.children_done, batch.children, batch.children_begun, batch.children_ended)
+    return sum(bool(rows.rows) for rows in of_children) > 1
 
 
 def _meet(one: Rows, other: Rows) -> bool:

@@ -24,6 +24,8 @@ class LoadedRun(msgspec.Struct, kw_only=True):
         records: Its finished steps that expressions can still see, by `record_key`.
         inputs: Recorded inputs of the steps that have not completed, by number.
         gates: The last gate of such steps.
+        signals: Payloads of the signals no step has taken yet, by id.
+        is_child: Another run waits for its end.
     """
 
     run: UUID
@@ -41,11 +43,13 @@ class LoadedRun(msgspec.Struct, kw_only=True):
     records: dict[str, Record]
     inputs: dict[int, bytes]
     gates: dict[int, str]
+    signals: dict[str, bytes]
+    is_child: bool
 
 
 _RUNS = """
 SELECT id, owner_id, template_id, template_name, template_version, version, state, input, labels::text, created_by,
-    created_at
+    created_at, parent_run IS NOT NULL
 FROM runs WHERE id = ANY(%b::uuid[])
 """
 _STEP_COLUMNS = """
@@ -65,6 +69,10 @@ JOIN unnest(%b::uuid[], %b::text[]) AS d (run_id, prefix) ON s.run_id = d.run_id
 WHERE s.status <> 'rolled_back' ORDER BY s.run_id, s.no
 """
 )
+_SIGNALS = """
+SELECT s.run_id, s.id, s.payload FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, id)
+JOIN signals s ON s.run_id = d.run_id AND s.id = d.id
+"""
 _decode = msgspec.json.decode
 
 
@@ -87,6 +95,11 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         if inner:
             cursor = await connection.execute(_INNER_STEPS, ([run for run, _ in inner], [p for _, p in inner]))
             steps += await cursor.fetchall()
+        mail = [(run.run, letter.id) for run in loaded.values() for letter in run.state.mail]
+        if mail:
+            cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
+            for run, id_, payload in await cursor.fetchall():
+                loaded[run].signals[str(id_)] = payload.encode()
     live = {run.run: {step.no for _, _, step in run.state.steps()} for run in loaded.values()}
     for row in steps:
         if row[0] in loaded:
@@ -135,6 +148,8 @@ def _run(row: tuple[Any, ...]) -> LoadedRun:
         records={},
         inputs={},
         gates={},
+        signals={},
+        is_child=row[11],
     )
 
 
@@ -176,6 +191,15 @@ async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int])
         (run, list(numbers)),
     )
     return {row[0]: row[1].encode() for row in await cursor.fetchall()}
+
+
+async def signal_known(connection: Connection, owner: UUID, run: UUID, signal: UUID) -> bool:
+    """Whether an owner's run has got a signal of that id."""
+    cursor = await connection.execute(
+        "SELECT 1 FROM signals s JOIN runs r ON r.id = s.run_id WHERE s.run_id = %s AND s.id = %s AND r.owner_id = %s",
+        (run, signal, owner),
+    )
+    return await cursor.fetchone() is not None
 
 
 class ClosedGate(msgspec.Struct, frozen=True):

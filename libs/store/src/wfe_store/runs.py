@@ -56,6 +56,7 @@ class Run:
         trigger_type: What started it.
         created_by: Principal.
         forked_from, forked_snapshot: Where it came from; None for others.
+        parent_run, parent_no: What waits for its end; None when nothing does.
         created_at, started_at, updated_at, ended_at: Moments.
         heartbeat_at: Newest heartbeat of an executor that holds a lease on one of its steps; None while none does.
     """
@@ -77,6 +78,8 @@ class Run:
     created_by: UUID
     forked_from: UUID | None
     forked_snapshot: UUID | None
+    parent_run: UUID | None
+    parent_no: int | None
     created_at: datetime
     started_at: datetime | None
     updated_at: datetime

@@ -102,6 +102,7 @@ template_versions = Table(
     _must("source", Text),
     _must("published_by", Uuid),
     _must("published_at", _MOMENT),
+    _must("pins", Text),
 )
 
 runs = Table(
@@ -127,6 +128,8 @@ runs = Table(
     _must("created_by", Uuid),
     _may("forked_from", Uuid),
     _may("forked_snapshot", Uuid),
+    _may("parent_run", Uuid),
+    _may("parent_no", Integer),
     _must("created_at", _MOMENT),
     _may("started_at", _MOMENT),
     _must("updated_at", _MOMENT),
@@ -256,6 +259,31 @@ gates = Table(
     _may("outcome", Text),
     _must("comment", Text),
     _may("told_at", _MOMENT),
+)
+
+signals = Table(
+    "signals",
+    METADATA,
+    _must("run_id", Uuid),
+    _must("id", Uuid),
+    _must("name", Text),
+    _must("payload", Text),
+    _must("at", _MOMENT),
+)
+
+children = Table(
+    "children",
+    METADATA,
+    _must("run_id", Uuid),
+    _must("no", Integer),
+    _must("child_id", Uuid),
+    _must("owner_id", Uuid),
+    _must("started_by", Uuid),
+    _must("wish", Text),
+    _must("request", Text),
+    _must("wished_at", _MOMENT),
+    _must("done", Boolean),
+    _must("ended", Boolean),
 )
 
 idempotency = Table(

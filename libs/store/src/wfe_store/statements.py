@@ -56,13 +56,13 @@ class Part:
 
 
 RUNS = Part(
-    "id uuid, expected bigint, version bigint, status text, reason text, seq int, epoch int, state text, output text,"
-    " error text, ended bool",
+    "id uuid, expected bigint, version bigint, status text, phase text, reason text, seq int, epoch int, state text,"
+    " output text, error text, ended bool",
     """
 updated_runs AS (
-    UPDATE runs r SET version = d.version, status = d.status, reason = d.reason, seq = d.seq, epoch = d.epoch,
-        state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END, error = d.error,
-        updated_at = {now}, ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
+    UPDATE runs r SET version = d.version, status = d.status, phase = d.phase, reason = d.reason, seq = d.seq,
+        epoch = d.epoch, state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END,
+        error = d.error, updated_at = {now}, ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
     FROM {d} WHERE r.id = d.id AND r.version = d.expected
     RETURNING 1
 )
@@ -73,15 +73,16 @@ updated_runs AS (
 NEW_RUNS = Part(
     "id uuid, owner_id uuid, template_id uuid, template_name text, template_version int, status text, reason text,"
     " version bigint, seq int, epoch int, state text, input text, output text, error text, labels text,"
-    " trigger_type text, created_by uuid, forked_from uuid, forked_snapshot uuid, ended bool",
+    " trigger_type text, created_by uuid, forked_from uuid, forked_snapshot uuid,"
+    " parent_run uuid, parent_no int, ended bool",
     """
 new_runs AS (
     INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
-        state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, created_at,
-        started_at, updated_at, ended_at)
+        state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run,
+        parent_no, created_at, started_at, updated_at, ended_at)
     SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
         d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-        d.forked_snapshot, {now}, {now}, {now}, CASE WHEN d.ended THEN {now} END
+        d.forked_snapshot, d.parent_run, d.parent_no, {now}, {now}, {now}, CASE WHEN d.ended THEN {now} END
     FROM {d}
 )
 """,
@@ -149,13 +150,13 @@ new_dispatch AS (
 REDISPATCH = Part(
     "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
     " queue text, priority int, sealed bool, max_attempts int, clocks text, fence bigint, available_at float8,"
-    " queue_deadline float8, total_deadline float8",
+    " queue_deadline float8, total_deadline float8, request text",
     """
 dispatched_again AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
         sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
-        s.input, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
+        coalesce(d.request, s.input), d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
         to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
     FROM {d} JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
@@ -198,9 +199,9 @@ gone AS (
         coalesce(nullif(executor, ''), executor_id, ''), created_at, coalesce(to_timestamp(started), leased_at), {now}
     FROM gone
     ON CONFLICT (run_id, no) DO UPDATE SET status = excluded.status, seq = excluded.seq, visit = excluded.visit,
-        attempts = excluded.attempts, max_attempts = excluded.max_attempts, lease_losses = excluded.lease_losses,
-        output = excluded.output, error = excluded.error, executor = excluded.executor,
-        started_at = excluded.started_at, ended_at = excluded.ended_at
+        input = excluded.input, attempts = excluded.attempts, max_attempts = excluded.max_attempts,
+        lease_losses = excluded.lease_losses, output = excluded.output, error = excluded.error,
+        executor = excluded.executor, started_at = excluded.started_at, ended_at = excluded.ended_at
 )
 """,
     counted=("gone", "leases"),
@@ -309,6 +310,55 @@ UNDONE = Part(
     "undone AS (UPDATE steps s SET status = 'rolled_back' FROM {d} WHERE s.run_id = d.run_id AND s.no = d.no)",
 )
 
+SIGNALS = Part(
+    "run_id uuid, id uuid, name text, payload text",
+    """
+new_signals AS (
+    INSERT INTO signals (run_id, id, name, payload, at) SELECT d.run_id, d.id, d.name, d.payload, {now} FROM {d}
+)
+""",
+)
+
+#: What steps want of their child runs; a later wish takes the place of an earlier one.
+CHILDREN = Part(
+    "run_id uuid, no int, child_id uuid, owner_id uuid, started_by uuid, wish text, request text",
+    """
+wished_children AS (
+    INSERT INTO children (run_id, no, child_id, owner_id, started_by, wish, request, wished_at)
+    SELECT d.run_id, d.no, d.child_id, d.owner_id, d.started_by, d.wish, d.request, {now} FROM {d}
+    ON CONFLICT (run_id, no) DO UPDATE SET child_id = excluded.child_id, wish = excluded.wish, done = false,
+        ended = false, wished_at = excluded.wished_at
+)
+""",
+)
+
+CHILDREN_DONE = Part(
+    "run_id uuid, no int",
+    "forgotten_children AS (DELETE FROM children c USING {d} WHERE c.run_id = d.run_id AND c.no = d.no)",
+)
+
+#: A child begins only while its parent still wants it to.
+CHILDREN_BEGUN = Part(
+    "id uuid",
+    """
+begun_children AS (
+    UPDATE children c SET done = true FROM {d} WHERE c.child_id = d.id AND c.wish = 'start'
+    RETURNING 1
+)
+""",
+    counted=("begun_children", "parents that wait"),
+)
+
+#: A child's end is noted with it, for telling its parent.
+CHILDREN_ENDED = Part(
+    "id uuid",
+    """
+ended_children AS (
+    UPDATE children c SET ended = true FROM {d} WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
+)
+""",
+)
+
 KEYS = Part(
     "owner_id uuid, key text, request_hash bytea, run_id uuid",
     "new_keys AS (INSERT INTO idempotency (owner_id, key, request_hash, run_id) SELECT d.* FROM {d})",
@@ -329,8 +379,8 @@ copied_steps AS (
     SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
         s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at,
         s.ended_at
-    FROM {d} JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status <> 'rolled_back'
-        AND NOT d.live::jsonb @> to_jsonb(s.no)
+    FROM {d} JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq
+        AND s.status NOT IN ('rolled_back', 'pending') AND NOT d.live::jsonb @> to_jsonb(s.no)
 ), copied_sealed AS (
     INSERT INTO sealed_values (run_id, name, ciphertext)
     SELECT d.run_id, v.name, v.ciphertext FROM {d} JOIN sealed_values v ON v.run_id = d.source

@@ -5,7 +5,9 @@ Every statement names the owner: another owner's template is a missing one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -79,6 +81,7 @@ class Resolved:
         version: The one asked for, or the newest.
         source: As it was written.
         deprecated: Whether no new runs may be started.
+        pins: Templates it runs as children, by name: id and version.
     """
 
     template_id: UUID
@@ -86,6 +89,7 @@ class Resolved:
     version: int
     source: str
     deprecated: bool
+    pins: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 _COLUMNS = sql.SQL("id, name, draft, latest_version, deprecated_at, created_at, updated_at")
@@ -151,13 +155,32 @@ class Templates:
                 ) from fault
         return _template(row, template_id)
 
-    async def publish(self, owner_id: UUID, template_id: UUID, *, source: str, published_by: UUID) -> TemplateVersion:
+    async def newest(self, owner_id: UUID, names: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Id and newest published version of templates by name; those that cannot be started are missing."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(
+                "SELECT name, id::text, latest_version FROM templates"
+                " WHERE owner_id = %s AND name = ANY(%s) AND latest_version > 0 AND deprecated_at IS NULL",
+                (owner_id, list(names)),
+            )
+            return {row[0]: (row[1], row[2]) for row in await cursor.fetchall()}
+
+    async def publish(
+        self,
+        owner_id: UUID,
+        template_id: UUID,
+        *,
+        source: str,
+        published_by: UUID,
+        pins: Mapping[str, tuple[str, int]] | None = None,
+    ) -> TemplateVersion:
         """Make the draft the next version, if it is still the text that was validated. Locks its row.
 
         Publishing takes a deprecated template back into use: whoever publishes wants runs.
 
         Args:
             source: The text the caller validated.
+            pins: Templates it runs as children, by name: id and version, for ever.
 
         Raises:
             NotFound: The owner has no such template.
@@ -181,10 +204,10 @@ class Templates:
                 )
             row = await fetch_one(
                 connection,
-                "INSERT INTO template_versions (template_id, version, name, source, published_by)"
-                " VALUES (%s, %s, %s, %s, %s)"
+                "INSERT INTO template_versions (template_id, version, name, source, published_by, pins)"
+                " VALUES (%s, %s, %s, %s, %s, %s)"
                 " RETURNING template_id, version, name, source, published_by, published_at",
-                (template_id, *found, source, published_by),
+                (template_id, *found, source, published_by, json.dumps(pins or {})),
             )
             assert row is not None
             return TemplateVersion(*row)
@@ -284,7 +307,7 @@ class Templates:
         async with self._database.connection() as connection:
             row = await fetch_one(
                 connection,
-                "SELECT t.id, v.name, v.version, v.source, t.deprecated_at IS NOT NULL"
+                "SELECT t.id, v.name, v.version, v.source, t.deprecated_at IS NOT NULL, v.pins"
                 " FROM templates t LEFT JOIN template_versions v"
                 " ON v.template_id = t.id AND v.version = coalesce(%s::integer, t.latest_version)"
                 " WHERE t.id = %s AND t.owner_id = %s",
@@ -293,7 +316,8 @@ class Templates:
         if row is None:
             raise _missing(template_id)
         if row[2] is not None:
-            return Resolved(*row)
+            pins = {name: (pin[0], pin[1]) for name, pin in json.loads(row[5]).items()}
+            return Resolved(row[0], row[1], row[2], row[3], row[4], pins)
         if version is not None:
             raise NotFound(
                 f"there is no version {version} of template {template_id}",

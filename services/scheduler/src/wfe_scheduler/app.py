@@ -12,7 +12,12 @@ from uuid import UUID
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from wfe.api.v1 import system_service_pb2_grpc, template_service_pb2_grpc, workflow_service_pb2_grpc
+from wfe.api.v1 import (
+    callback_service_pb2_grpc,
+    system_service_pb2_grpc,
+    template_service_pb2_grpc,
+    workflow_service_pb2_grpc,
+)
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_bus.connection import connect
@@ -30,9 +35,12 @@ from wfe_store.load import load_runs
 from wfe_store.pool import Database
 from wfe_store.templates import Templates
 
+from wfe_scheduler.api.callbacks import CallbackService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
+from wfe_scheduler.callbacks import Callbacks
+from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.config import SchedulerSettings
 from wfe_scheduler.cycle import Cycle
@@ -43,7 +51,7 @@ from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
 from wfe_scheduler.plans import Plans
-from wfe_scheduler.seal import Sealer
+from wfe_scheduler.seal import Sealer, read_key
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
 from wfe_scheduler.watch import Watchers
@@ -138,7 +146,8 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     sweeper = Sweeper(
         database, cycle, dispatcher, lease_seconds=settings.lease_seconds, lease_losses=settings.lease_losses
     )
-    teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper))
+    children = Children(database, cycle, plans, clock)
+    teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
     gates = Gates(database, cycle, cache)
     gates_ref.append(gates)
     engine = Engine(database=database, bus=bus, clock=clock, plans=plans, cycle=cycle, watchers=watchers, sealer=sealer)
@@ -150,6 +159,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     await _listen(bus, scheduler, clock, dispatcher, watchers, plans, gates)
     await executors.subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
+    stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
@@ -169,6 +179,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 template_service_pb2_grpc.add_TemplateServiceServicer_to_server,
                 TemplateService(engine, Templates(database)),
                 "wfe.api.v1.TemplateService",
+            ),
+            (
+                callback_service_pb2_grpc.add_CallbackServiceServicer_to_server,
+                CallbackService(engine, _callbacks(settings)),
+                "wfe.api.v1.CallbackService",
             ),
             (
                 system_service_pb2_grpc.add_SystemServiceServicer_to_server,
@@ -191,6 +206,12 @@ def _sealer(settings: SchedulerSettings) -> Sealer | None:
         return Sealer.from_file(settings.seal_key_file)
     except ValueError as fault:
         raise ConfigFault(str(fault)) from fault
+
+
+def _callbacks(settings: SchedulerSettings) -> Callbacks | None:
+    if settings.seal_key_file is None:
+        return None
+    return Callbacks([read_key(settings.seal_key_file)], settings.public_url.rstrip("/"))
 
 
 def _announce(bus: Client, scheduler: str, runs: list[UUID]) -> None:

@@ -21,7 +21,8 @@ class SchedulerSettings(ServiceSettings):
         snapshot_every: Events of a run between two periodic snapshots; 0 for none.
         connections: Connections to the store for reads and claims, at most; each cycle has one besides.
         seal_key_file: File with 32 bytes in Base64, the key of sealed values. Without it templates with
-            sensitive variables start no runs.
+            sensitive variables start no runs, and callbacks have no URLs.
+        public_url: What the URLs of callbacks begin with: where the gateway is seen from outside.
     """
 
     lease_seconds: float = Field(15.0, gt=0.5, le=3600)
@@ -33,3 +34,4 @@ class SchedulerSettings(ServiceSettings):
     snapshot_every: int = Field(200, ge=0)
     connections: int = Field(8, ge=2, le=100)
     seal_key_file: Path | None = None
+    public_url: str = "http://127.0.0.1:8080"

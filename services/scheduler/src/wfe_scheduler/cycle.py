@@ -215,6 +215,8 @@ class Cycle:
         work.entry.values.records.update(decision.added)
         for no, (given, params) in decision.entered.items():
             work.entry.values.record(no, given, params)
+        if decision.signals:
+            work.entry.values.signals.update(decision.signals)
         if decision.state.paused_at is not None:
             return
         for dispatch in decision.effects.dispatches:

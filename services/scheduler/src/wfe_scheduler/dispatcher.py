@@ -15,7 +15,7 @@ from wfe_bus.connection import MESSAGE_BYTES
 from wfe_engine.effects import Dispatch
 from wfe_engine.errors import Unavailable
 from wfe_engine.plan import Clocks
-from wfe_engine.scopes import block_at
+from wfe_engine.scopes import UNDO, block_at
 from wfe_store import leases
 from wfe_store.leases import ClaimedStep
 from wfe_store.pool import Database
@@ -213,7 +213,15 @@ def idempotency_key(run: UUID, path: str, iteration: str, visit: int, epoch: int
 
 def _queue(work: Work, no: int) -> str:
     found = work.state.find(no)
-    return "default" if found is None else block_at(work.entry.published.plan, found[0]).nodes[found[1]].queue
+    if found is None:
+        return "default"
+    scope, index, step = found
+    plan = work.entry.published.plan
+    if scope == UNDO:
+        undo = next(undo for undo in work.state.undo if undo.no == step.no)
+        node = block_at(plan, undo.scope).nodes[undo.index].compensate
+        return "default" if node is None else node.queue
+    return block_at(plan, scope).nodes[index].queue
 
 
 def _parts(granted: list[m.Lease]) -> list[list[m.Lease]]:

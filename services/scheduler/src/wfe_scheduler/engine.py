@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import msgspec
 from nats.aio.client import Client
@@ -31,7 +31,7 @@ from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
 from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
-from wfe_store.load import LoadedRun, SnapshotState, load_inputs, load_keys, load_runs, load_snapshot
+from wfe_store.load import LoadedRun, SnapshotState, load_inputs, load_keys, load_runs, load_snapshot, signal_known
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -310,6 +310,7 @@ class Engine:
             snapshot=str(snapshot_id),
             seq=snapshot.seq,
             scopes=snapshot.state.scopes,
+            undo=snapshot.state.undo,
             inputs=await self._inputs(run_id, snapshot),
         )
         await self._submit(run_id, command, caller, reason)
@@ -319,6 +320,21 @@ class Engine:
         snapshot = new_run_id()
         await self._submit(run_id, cmd.TakeSnapshot(name=name, snapshot=str(snapshot)), caller, reason)
         return snapshot
+
+    async def signal(
+        self, caller: Caller, run_id: UUID, name: str, payload: bytes, reason: str, idempotency_key: str | None
+    ) -> None:
+        """Tell a run something; the same key tells it once."""
+        signal = new_run_id() if idempotency_key is None else uuid5(run_id, f"{name}\0{idempotency_key}")
+        if idempotency_key is not None:
+            async with self._database.connection() as connection:
+                if await signal_known(connection, caller.owner_id, run_id, signal):
+                    return
+        await self._submit(run_id, cmd.Signal(signal=str(signal), name=name, payload=payload), caller, reason)
+
+    async def answer(self, run_id: UUID, command: cmd.Command) -> None:
+        """Let a run have the answer to a callback; the token was the credential."""
+        await self._submit(run_id, command, None, "")
 
     async def _snapshot(self, caller: Caller, run: UUID, snapshot: UUID) -> tuple[LoadedRun, SnapshotState]:
         loaded = (await self._load([run])).get(run)
@@ -352,7 +368,7 @@ class Engine:
         self,
         run: UUID,
         command: cmd.Command,
-        caller: Caller,
+        caller: Caller | None,
         reason: str,
         *,
         entry: Entry | None = None,
@@ -374,9 +390,9 @@ class Engine:
                 run,
                 command,
                 done,
-                actor=f"principal:{caller.principal_id}",
+                actor="callback" if caller is None else f"principal:{caller.principal_id}",
                 reason=reason,
-                owner=caller.owner_id,
+                owner=None if caller is None else caller.owner_id,
                 entry=entry,
             )
         )

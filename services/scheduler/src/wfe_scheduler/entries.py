@@ -61,11 +61,13 @@ class Entry:
         busy: A cycle that decides on it is being committed.
         pending: Items that wait for that commit.
         new: What to insert with it, for a start.
+        is_child: Another run waits for its end.
     """
 
     __slots__ = (
         "busy",
         "created_by",
+        "is_child",
         "new",
         "owner",
         "pending",
@@ -86,6 +88,7 @@ class Entry:
         version: int,
         values: Values,
         new: NewRun | None = None,
+        is_child: bool = False,
     ) -> None:
         self.run = run
         self.owner = owner
@@ -95,6 +98,7 @@ class Entry:
         self.version = version
         self.values = values
         self.new = new
+        self.is_child = is_child
         self.busy = False
         self.pending: deque[Item] = deque()
 
@@ -124,7 +128,17 @@ def entry_of(loaded: LoadedRun, published: Published) -> Entry:
     )
     facts["epoch"] = loaded.state.epoch
     values = Values(loaded.input, facts, loaded.records, loaded.inputs, loaded.gates)
-    return Entry(loaded.run, loaded.owner, loaded.created_by, published, loaded.state, loaded.version, values)
+    values.signals = loaded.signals
+    return Entry(
+        loaded.run,
+        loaded.owner,
+        loaded.created_by,
+        published,
+        loaded.state,
+        loaded.version,
+        values,
+        is_child=loaded.is_child,
+    )
 
 
 class Cache:

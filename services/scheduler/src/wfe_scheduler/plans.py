@@ -37,6 +37,7 @@ class Published(msgspec.Struct, frozen=True):
 def queues_of(block: Block) -> frozenset[str]:
     """Queues of a block's steps, and of those inside of them."""
     own = {node.queue for node in block.nodes if node.kind in WORK}
+    own |= {node.compensate.queue for node in block.nodes if node.compensate is not None}
     return frozenset(own.union(*(queues_of(inner) for node in block.nodes for inner in node.blocks)))
 
 
@@ -94,7 +95,7 @@ class Plans:
 
     async def _compile(self, resolved: Resolved) -> Published:
         # Compiling a large template takes tens of milliseconds; the loop has other things to do.
-        plan = await asyncio.to_thread(wfe_language.compile, resolved.source)
+        plan = await asyncio.to_thread(wfe_language.compile, resolved.source, resolved.pins)
         published = Published(resolved.template_id, resolved.name, resolved.version, plan, queues_of(plan.root))
         self._plans[(resolved.template_id, resolved.version)] = published
         while len(self._plans) > PLANS:

@@ -11,6 +11,21 @@ from uuid import UUID
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
+def read_key(path: Path) -> bytes:
+    """The 32 bytes of a key file.
+
+    Raises:
+        ValueError: The file cannot be read, or does not hold 32 bytes in Base64.
+    """
+    try:
+        key = base64.b64decode(path.read_text().strip(), validate=True)
+    except (OSError, binascii.Error) as fault:
+        raise ValueError(f"WFE_SEAL_KEY_FILE: {fault}") from fault
+    if len(key) != 32:
+        raise ValueError("WFE_SEAL_KEY_FILE: it must hold 32 bytes in Base64")
+    return key
+
+
 class Sealer:
     """Encrypts with AES-256-GCM, bound to the run and the variable's name.
 
@@ -28,13 +43,7 @@ class Sealer:
         Raises:
             ValueError: The file cannot be read, or does not hold 32 bytes in Base64.
         """
-        try:
-            key = base64.b64decode(path.read_text().strip(), validate=True)
-        except (OSError, binascii.Error) as fault:
-            raise ValueError(f"WFE_SEAL_KEY_FILE: {fault}") from fault
-        if len(key) != 32:
-            raise ValueError("WFE_SEAL_KEY_FILE: it must hold 32 bytes in Base64")
-        return cls(key)
+        return cls(read_key(path))
 
     def seal(self, run: UUID, name: str, value: bytes) -> bytes:
         """Nonce and ciphertext of a value."""

@@ -10,6 +10,7 @@ from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine.state import ENDED
 
+from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.dispatcher import Dispatcher
 from wfe_scheduler.executors import Executors
@@ -32,6 +33,7 @@ class Teller:
         executors: Executors,
         watchers: Watchers,
         sweeper: Sweeper,
+        children: Children,
     ) -> None:
         self._bus = bus
         self._clock = clock
@@ -39,11 +41,13 @@ class Teller:
         self._executors = executors
         self._watchers = watchers
         self._sweeper = sweeper
+        self._children = children
         self._granted: dict[str, list[m.Lease]] = {}
 
     def committed(self, outcome: Outcome) -> None:
         """Called before the commands of a commit are answered."""
         self._granted = self._dispatcher.granted(outcome)
+        self._children.committed(outcome)
         now = self._clock.now()
         elsewhere: dict[str, list[bytes]] = {}
         ended: set[bytes] = set()

@@ -50,6 +50,7 @@ class Work:
             effects=self.effects,
             leases=self.leases,
             new=entry.new,
+            is_child=entry.is_child,
         )
 
 

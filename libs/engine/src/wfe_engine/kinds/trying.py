@@ -35,7 +35,7 @@ def _go_on(turn: Turn, scope: str, index: int) -> None:
         taker = _taker(node, step.caught)
         assert taker is not None
         open_block(turn, scope, index, taker)
-    elif finally_ is not None:
+    elif finally_ is not None and not turn.hard:
         open_block(turn, scope, index, finally_, step.ended)
     else:
         _end(turn, scope, index, node, step)

@@ -20,6 +20,9 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Bytes of an answer's body a step may ask for; more could not be stored.
 MOST_ANSWER = 512 * 1024
 
+TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}", re.ASCII)
+TEMPLATE_RULE = "Use a-z, 0-9 and -, beginning with a letter or digit, at most 100 characters."
+
 _HTTP_KEYS = ("method", "url", "headers", "query", "json", "body", "expect", "max_bytes")
 _HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}", re.ASCII)
 _STATUS = re.compile(r"[1-5]xx")
@@ -225,6 +228,99 @@ def read_emit(reading: Reading, values: Values, value: Any, where: Where, scope:
     return map_of({"name": plan.Literal(name if isinstance(name, str) else ""), "data": data})
 
 
+_SIGNAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+_SIGNAL_RULE = "Use letters, digits and _ . -, beginning with a letter."
+
+
+def read_wait_for(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
+    """Params of a wait_for: signals, callback, after, then, output, heartbeat."""
+    mend = "Write {signal: paid} or {callback: scanned}."
+    keys = ("signal", "signals", "callback", "timeout", "heartbeat")
+    given = reading.object(value, where, keys, mend=mend)
+    if isinstance(value, dict) and not {"signal", "signals", "callback"} & set(given):
+        reading.key_fault(where, "A wait_for says what it waits for.", mend)
+    if {"signal", "signals"} <= set(given):
+        reading.key_fault((*where, "signals"), "signals stands beside signal.", "Keep one of them.")
+    params: dict[str, plan.Expression] = {}
+    names = [given["signal"]] if "signal" in given else given.get("signals", [])
+    if "signal" in given or "signals" in given:
+        inner = (*where, "signal" if "signal" in given else "signals")
+        if not isinstance(names, list) or not names:
+            reading.list(names, inner, "Write a list of names: [paid, refused].")
+            names = []
+        for at, name in enumerate(names):
+            reading.name(name, inner if "signal" in given else (*inner, at), "The signal", _SIGNAL, _SIGNAL_RULE)
+        params["signals"] = plan.Literal([name for name in names if isinstance(name, str)])
+    if "callback" in given:
+        name = reading.name(given["callback"], (*where, "callback"), "The callback", _SIGNAL, _SIGNAL_RULE)
+        params["callback"] = plan.Literal(name if isinstance(name, str) else "")
+        if isinstance(name, str) and name in reading.callbacks:
+            reading.fault((*where, "callback"), f"Two steps wait for the callback {name}.", "Choose another name.")
+        elif isinstance(name, str):
+            reading.callbacks.add(name)
+    if "heartbeat" in given:
+        if "callback" not in given:
+            reading.key_fault((*where, "heartbeat"), "Only a callback has a heartbeat.", "Remove it.")
+        seconds = reading.span(given["heartbeat"], (*where, "heartbeat"), most="366d")
+        params["heartbeat"] = plan.Literal(60.0 if isinstance(seconds, Missing) else seconds)
+    if "timeout" in given:
+        params |= _timeout(reading, values, given["timeout"], (*where, "timeout"), scope.at("in a wait_for"))
+    return map_of(params)
+
+
+def _timeout(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> dict[str, plan.Expression]:
+    mend = "Write {after: 1h, then: fail} or {after: 1h, then: complete, output: {...}}."
+    given = reading.object(value, where, ("after", "then", "output"), required=("after",), mend=mend)
+    params: dict[str, plan.Expression] = {}
+    if "after" in given:
+        params["after"] = _for(reading, values, given["after"], (*where, "after"), scope)
+    then = reading.optional(given, where, "then", lambda v, w: reading.choice(v, w, ("fail", "complete")))
+    params["then"] = plan.Literal("fail" if isinstance(then, Missing) else then)
+    if "output" in given:
+        if given.get("then") != "complete":
+            reading.key_fault((*where, "output"), "An output without then: complete is never given.", mend)
+        params["output"] = values.value(given["output"], (*where, "output"), scope)
+    return params
+
+
+def read_workflow(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
+    """Params of a workflow: template and version as pinned, input, labels."""
+    mend = "Write {template: other-template, input: {...}}."
+    given = reading.object(value, where, ("template", "version", "input", "labels"), required=("template",), mend=mend)
+    here = scope.at("in the input of a workflow step")
+    name = reading.optional(
+        given, where, "template", lambda v, w: reading.name(v, w, "The template", TEMPLATE_NAME, TEMPLATE_RULE)
+    )
+    version = reading.optional(given, where, "version", lambda v, w: reading.integer(v, w, 1, 2**31 - 1))
+    params: dict[str, plan.Expression] = {
+        "template": plan.Literal(""),
+        "version": plan.Literal(0),
+        "input": values.value(given.get("input", {}), (*where, "input"), here),
+        "labels": values.value(given.get("labels", {}), (*where, "labels"), here),
+    }
+    for key in ("input", "labels"):
+        if key in given and not isinstance(given[key], dict) and "${{" not in str(given[key]):
+            reading.object(given[key], (*where, key), (), mend="Write names and values.")
+    if isinstance(name, str):
+        reading.children.add(name)
+        _pin(reading, params, name, None if isinstance(version, Missing) else version, where)
+    return map_of(params)
+
+
+def _pin(reading: Reading, params: dict[str, plan.Expression], name: str, version: int | None, where: Where) -> None:
+    if reading.templates is None:
+        return
+    inner = (*where, "template")
+    if name not in reading.templates:
+        otherwise = "Publish it first; it may not be deprecated."
+        reading.fault(inner, f"No published template is called {name}.", suggest(name, reading.templates, otherwise))
+        return
+    id_, newest = reading.templates[name]
+    if version is not None and version > newest:
+        reading.fault((*where, "version"), f"{name} has no version {version}.", f"The newest is {newest}.")
+    params["template"], params["version"] = plan.Literal(id_), plan.Literal(version or newest)
+
+
 #: Kinds that hold no steps. Adding one: its reader here, its name in `plan.KINDS`, its keys in the JSON Schema.
 KINDS: dict[str, ReadKind] = {
     "http": read_http,
@@ -235,8 +331,10 @@ KINDS: dict[str, ReadKind] = {
     "checkpoint": read_checkpoint,
     "fail": read_fail,
     "emit": read_emit,
+    "wait_for": read_wait_for,
+    "workflow": read_workflow,
 }
 #: Kinds the language has and this version does not run.
-LATER_KINDS = ("workflow", "agent", "mcp", "wait_for")
+LATER_KINDS = ("agent", "mcp")
 
 assert set(KINDS) == plan.KINDS - plan.CONTAINERS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from wfe_language.faults import MOST_FAULTS, Fault, Where, choices, path_text, suggest
@@ -35,12 +35,23 @@ class Reading:
     Attributes:
         positions: Where everything stands.
         handlers: Names `call` may use; None when they are not known.
+        templates: Published templates `workflow` may run, by name: id and newest version; None when not known.
+        children: Names of the templates it would run.
+        callbacks: Names of the callbacks it waits for.
         faults: Found so far.
     """
 
-    def __init__(self, positions: Positions, handlers: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        positions: Positions,
+        handlers: Collection[str] | None = None,
+        templates: Mapping[str, tuple[str, int]] | None = None,
+    ) -> None:
         self.positions = positions
         self.handlers = handlers
+        self.templates = templates
+        self.children: set[str] = set()
+        self.callbacks: set[str] = set()
         self.faults: list[Fault] = []
 
     @property

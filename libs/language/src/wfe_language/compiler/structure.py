@@ -181,7 +181,7 @@ def read_loop(blocks: Blocks, value: Any, where: Where, scope: Scope, path: str)
         reading.key_fault(where, "A loop has exactly one of while and until.", mend)
     elif role in given:
         # An until is asked after a round and sees its steps; a while is asked before.
-        there = replace(inside, steps=inside.steps | seen, before=_Either(inside.before, seen))
+        there = replace(inside, steps=inside.steps | seen, before=Either(inside.before, seen))
         place = (there if role == "until" else inside).at(f"in {'an until' if role == 'until' else 'a while'}")
         condition = blocks.values.condition(given[role], (*where, role), place)
     params = {
@@ -191,8 +191,8 @@ def read_loop(blocks: Blocks, value: Any, where: Where, scope: Scope, path: str)
     return plan.Literal(params), (with_fields(block, role=role, condition=condition),)
 
 
-class _Either:
-    """Ids that have ended: of the blocks around, and all of one block."""
+class Either:
+    """Ids that have ended: those of the blocks around, and some more."""
 
     def __init__(self, outer: Any, inner: frozenset[str]) -> None:
         self.outer, self.inner = outer, inner
@@ -279,7 +279,7 @@ def _read_block(
     block, seen = blocks.inner(given["steps"], (*where, "steps"), scope, prefix)
     if "output" not in given:
         return block, seen
-    everything = replace(scope, steps=scope.steps | seen, before=_Either(scope.before, seen))
+    everything = replace(scope, steps=scope.steps | seen, before=Either(scope.before, seen))
     output = blocks.values.value(given["output"], (*where, "output"), everything.at("in an output"))
     return _with_output(block, output, prefix), seen
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,9 +12,9 @@ from wfe_engine import plan
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
-from wfe_language.compiler.kinds import KINDS, LATER_KINDS
+from wfe_language.compiler.kinds import KINDS, LATER_KINDS, TEMPLATE_NAME, TEMPLATE_RULE
 from wfe_language.compiler.reading import Missing, Reading
-from wfe_language.compiler.structure import STRUCTURES
+from wfe_language.compiler.structure import STRUCTURES, Either
 from wfe_language.compiler.values import Scope, Values
 from wfe_language.faults import Where, choices, nearest, suggest
 from wfe_language.loader import Positions
@@ -24,11 +24,11 @@ MOST_STEPS = 1000
 #: Steps that hold steps, in each other.
 MOST_NESTING = 16
 
-TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}", re.ASCII)
 QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
-_TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "steps", "output")
-_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue")
+_TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "compensate", "steps", "output")
+_TRIGGERS = ("failure", "cancel", "rollback")
+_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate")
 _ALL = (*KINDS, *STRUCTURES)
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
@@ -62,8 +62,13 @@ class _Before:
 class TemplateReader:
     """Reads one document; `reading.faults` has what is wrong with it afterwards."""
 
-    def __init__(self, positions: Positions, handlers: Collection[str] | None = None) -> None:
-        self.reading = Reading(positions, handlers)
+    def __init__(
+        self,
+        positions: Positions,
+        handlers: Collection[str] | None = None,
+        templates: Mapping[str, tuple[str, int]] | None = None,
+    ) -> None:
+        self.reading = Reading(positions, handlers, templates)
         self.values = Values(self.reading)
         self._steps = 0
         self._nesting = 0
@@ -73,9 +78,8 @@ class TemplateReader:
         """The plan; to be used only when there are no faults."""
         reading = self.reading
         given = reading.object(document, (), _TOP, required=("name", "steps"), mend="Write `name:` and `steps:`.")
-        rule = "Use a-z, 0-9 and -, beginning with a letter or digit, at most 100 characters."
         name = reading.optional(
-            given, (), "name", lambda v, w: reading.name(v, w, "The template's name", TEMPLATE_NAME, rule)
+            given, (), "name", lambda v, w: reading.name(v, w, "The template's name", TEMPLATE_NAME, TEMPLATE_RULE)
         )
         reading.optional(given, (), "description", lambda v, w: reading.text(v, w, "Describe the template.", most=4000))
         variables = reading.optional(given, (), "variables", lambda v, w: read_variables(reading, v, w))
@@ -83,6 +87,7 @@ class TemplateReader:
         self._defaults = self._read_defaults(given)
         total = reading.optional(given, (), "timeout", reading.span)
         priority = reading.optional(given, (), "priority", lambda v, w: reading.integer(v, w, -100, 100))
+        triggers = reading.optional(given, (), "compensate", self._triggers)
         scope = Scope({variable.name: variable for variable in declared}, frozenset(), frozenset())
         root, ids = plan.Block((), ()), frozenset[str]()
         if "steps" in given:
@@ -98,7 +103,14 @@ class TemplateReader:
             output=output,
             total=None if isinstance(total, Missing) else total,
             priority=0 if isinstance(priority, Missing) else priority,
+            compensate_on=frozenset(_TRIGGERS) if isinstance(triggers, Missing) else triggers,
         )
+
+    def _triggers(self, value: Any, where: Where) -> frozenset[str]:
+        mend = "Write when what was done is taken back: [failure, cancel, rollback]."
+        words = self.reading.list(value, where, mend)
+        read = [self.reading.choice(word, (*where, at), _TRIGGERS) for at, word in enumerate(words)]
+        return frozenset(word for word in read if isinstance(word, str))
 
     def _read_defaults(self, given: dict[str, Any]) -> Defaults:
         if "defaults" not in given:
@@ -250,21 +262,7 @@ class TemplateReader:
         condition = None
         if "if" in given:
             condition = values.condition(given["if"], (*where, "if"), scope.at("in an if"))
-        retry, clocks, queue = self._defaults.retry, self._defaults.clocks, self._defaults.queue
-        if kind in plan.WORK:
-            if "retry" in given:
-                retry = read_retry(reading, given["retry"], (*where, "retry"), retry)
-            if "timeout" in given:
-                clocks = read_clocks(reading, given["timeout"], (*where, "timeout"), clocks)
-            if "queue" in given:
-                named = self._queue(given["queue"], (*where, "queue"))
-                queue = queue if isinstance(named, Missing) else named
-        else:
-            retry, clocks, queue = plan.Retry(), plan.Clocks(), "default"
-            for key in _WORK_ONLY if kind else ():
-                if key in given:
-                    mend = _INSTEAD.get((kind, key), f"Remove {key}.")
-                    reading.key_fault((*where, key), f"{key} is for http and call steps, not for {kind}.", mend)
+        retry, clocks, queue = self._work(given, where, kind)
         if "description" in given:
             reading.text(given["description"], (*where, "description"), "Describe the step.", most=2000)
         values.sealed = False
@@ -290,6 +288,55 @@ class TemplateReader:
             queue=queue,
             sealed=values.sealed,
             blocks=blocks,
+            compensate=self._compensate(given, where, scope, path) if "compensate" in given else None,
+        )
+
+    def _work(self, given: dict[str, Any], where: Where, kind: str) -> tuple[plan.Retry, plan.Clocks, str]:
+        """Retry, clocks and queue of a step; faults where its kind has none."""
+        reading = self.reading
+        if kind not in plan.WORK:
+            for key in _WORK_ONLY if kind else ():
+                if key in given:
+                    mend = _INSTEAD.get((kind, key), f"Remove {key}.")
+                    reading.key_fault((*where, key), f"{key} is for steps that executors run, not for {kind}.", mend)
+            return plan.Retry(), plan.Clocks(), "default"
+        retry, clocks, queue = self._defaults.retry, self._defaults.clocks, self._defaults.queue
+        if "retry" in given:
+            retry = read_retry(reading, given["retry"], (*where, "retry"), retry)
+        if "timeout" in given:
+            clocks = read_clocks(reading, given["timeout"], (*where, "timeout"), clocks)
+        if "queue" in given:
+            named = self._queue(given["queue"], (*where, "queue"))
+            queue = queue if isinstance(named, Missing) else named
+        return retry, clocks, queue
+
+    def _compensate(self, step: dict[str, Any], where: Where, scope: Scope, path: str) -> plan.Node | None:
+        """What takes a step back: work for an executor, with the step's output and all that was before it at hand."""
+        reading, inner = self.reading, (*where, "compensate")
+        kinds = tuple(kind for kind in KINDS if kind in plan.WORK)
+        mend = "Write work: {call: {handler: refund, input: {...}}}."
+        given = reading.object(step["compensate"], inner, (*kinds, *_WORK_ONLY), mend=mend)
+        found = [key for key in given if key in kinds]
+        if len(found) != 1:
+            if isinstance(step["compensate"], dict):
+                reading.key_fault(inner, f"It takes exactly one of {choices(kinds)}.", mend)
+            return None
+        kind = found[0]
+        retry, clocks, queue = self._work(given, inner, kind)
+        own = frozenset({scope.step})
+        seeing = replace(scope, steps=scope.steps | own, before=Either(scope.before, own), step="")
+        self.values.sealed = False
+        params = KINDS[kind](reading, self.values, given[kind], (*inner, kind), seeing)
+        return plan.Node(
+            id=scope.step,
+            index=0,
+            path=f"{path}~",
+            kind=kind,
+            params=params,
+            retry=retry,
+            clocks=clocks,
+            queue=queue,
+            sealed=self.values.sealed,
         )
 
     def _kind(self, value: Any, where: Where) -> str:
@@ -302,14 +349,12 @@ class TemplateReader:
             reading.key_fault(where, "The step has no id.", "Add `id:`, a name other steps can refer to.")
         found = [key for key in value if key in plan.KINDS]
         later = [key for key in value if key in LATER_KINDS]
-        known = (*_COMMON, "compensate", *_ALL, *LATER_KINDS)
+        known = (*_COMMON, *_ALL, *LATER_KINDS)
         meant = False  # an unknown key is probably a kind, misspelt
         for key in value:
             inner = (*where, key)
             if key in later:
                 reading.key_fault(inner, f"This version does not run {key} steps yet.", f"It runs {choices(_ALL)}.")
-            elif key == "compensate":
-                reading.key_fault(inner, "This version does not run compensate yet.", "Remove it.")
             elif key not in known:
                 near = nearest(key, known)
                 meant |= near in _ALL

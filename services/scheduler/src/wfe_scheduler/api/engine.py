@@ -116,6 +116,27 @@ class Engine(Protocol):
         """
         ...
 
+    async def signal(
+        self, caller: Caller, run_id: UUID, name: str, payload: bytes, reason: str, idempotency_key: str | None
+    ) -> None:
+        """Tell a run something.
+
+        Raises:
+            NotFound: The owner has no such run.
+            StateConflict: It has ended.
+            ResourceExhausted: Too many signals wait in it to be taken.
+        """
+        ...
+
+    async def answer(self, run_id: UUID, command: Command) -> None:
+        """Let a run have the answer to a callback of it, whoever gives it.
+
+        Raises:
+            NotFound: There is no such run.
+            StateConflict: It was answered already, nothing waits for a sign of life yet, or the run has ended.
+        """
+        ...
+
     def watch(self, run_id: UUID, *, ends: bool = False) -> AbstractContextManager[Nudges]:
         """Nudges for a run while the block lasts, only for its end with `ends`.
 

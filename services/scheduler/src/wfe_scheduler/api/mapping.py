@@ -76,6 +76,8 @@ def workflow(run: Run, payloads: Payloads) -> workflow_pb2.Workflow:
     if run.forked_from is not None:
         message.forked_from.workflow_id = str(run.forked_from)
         message.forked_from.snapshot_id = _text(run.forked_snapshot)
+    if run.parent_run is not None:
+        message.parent.workflow_id, message.parent.step_no = str(run.parent_run), run.parent_no or 0
     return message
 
 

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+import msgspec
+from google.protobuf.struct_pb2 import Value
 from wfe_engine.errors import InvalidInput
 from wfe_servicekit.calls import header
 from wfe_servicekit.checks import Violations, choice, from_timestamp, page, parse_uuid, plain_text
+from wfe_servicekit.values import MAX_BYTES, value_to_plain
 from wfe_store.runs import STATUSES, Filters
 
 MOST_LABELS = 32
@@ -21,6 +24,7 @@ MOST_WAIT_SECONDS = 60
 #: What a store's integer column holds.
 LARGEST = 2**31 - 1
 
+_SIGNAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
@@ -46,6 +50,25 @@ def reason(faults: Violations, text: str) -> str:
     with faults.collect():
         plain_text(text, "reason", longest=LONGEST_REASON, line_breaks=True)
     return text
+
+
+def signal_name(faults: Violations, text: str) -> str:
+    """Name of a signal, checked."""
+    if not _SIGNAL.fullmatch(text):
+        faults.add("name", "must be letters, digits and _ . -, beginning with a letter, at most 100 characters")
+    return text
+
+
+def payload(faults: Violations, value: Value, field: str, *, most: int = MAX_BYTES) -> bytes:
+    """JSON bytes of a value; null when it is not given."""
+    if value.WhichOneof("kind") is None:
+        return b"null"
+    encoded = b"null"
+    with faults.collect():
+        encoded = msgspec.json.encode(value_to_plain(value, field))
+    if len(encoded) > most:
+        faults.add(field, f"must be at most {most} bytes, has {len(encoded)}")
+    return encoded
 
 
 def labels(faults: Violations, given: Mapping[str, str]) -> dict[str, str]:

@@ -13,8 +13,8 @@ from typing import Any
 import structlog
 from wfe.api.v1 import template_pb2, template_service_pb2, template_service_pb2_grpc
 from wfe_engine.errors import InvalidInput, Violation
-from wfe_language import Fault, TemplateFaults, load, validate
-from wfe_language.compiler.template import TEMPLATE_NAME
+from wfe_language import Fault, TemplateFaults, child_templates, load, validate
+from wfe_language.compiler.kinds import TEMPLATE_NAME
 from wfe_servicekit.calls import current_caller, http_status
 from wfe_servicekit.checks import Violations, plain_text
 from wfe_store.templates import Template, Templates
@@ -108,8 +108,9 @@ class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # typ
         faults = await self._faults(found.draft)
         if faults:
             raise _refusal(faults)
+        pins = await self._children(found.draft)
         made = await self._templates.publish(
-            caller.owner_id, template_id, source=found.draft, published_by=caller.principal_id
+            caller.owner_id, template_id, source=found.draft, published_by=caller.principal_id, pins=pins
         )
         await self._tell(found)
         return mapping.template_version(made)
@@ -180,10 +181,18 @@ class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # typ
         return mapping.template(made, await self._faults(made.draft))
 
     async def _faults(self, source: str) -> Sequence[Fault]:
-        """Everything wrong with a source, by the handlers that live executors know now."""
+        """Everything wrong with a source, by the handlers that live executors know and what is published now."""
         handlers = await self._engine.handlers()
+        templates = await self._children(source)
         async with self._validating:
-            return await asyncio.to_thread(_validated, source, handlers)
+            return await asyncio.to_thread(_validated, source, handlers, tuple(sorted(templates.items())))
+
+    async def _children(self, source: str) -> dict[str, tuple[str, int]]:
+        """The published templates a source would run as children, by name: id and newest version."""
+        if "workflow" not in source:
+            return {}
+        names = await asyncio.to_thread(child_templates, source)
+        return await self._templates.newest(current_caller().owner_id, names) if names else {}
 
     async def _tell(self, changed: Template) -> None:
         try:
@@ -193,8 +202,10 @@ class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # typ
 
 
 @functools.lru_cache(maxsize=64)
-def _validated(source: str, handlers: frozenset[str] | None) -> tuple[Fault, ...]:
-    return tuple(validate(source, handlers=handlers))
+def _validated(
+    source: str, handlers: frozenset[str] | None, templates: tuple[tuple[str, tuple[str, int]], ...]
+) -> tuple[Fault, ...]:
+    return tuple(validate(source, handlers=handlers, templates=dict(templates)))
 
 
 def _check_source(violations: Violations, source: str) -> None:

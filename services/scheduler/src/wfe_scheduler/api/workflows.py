@@ -196,6 +196,20 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         http_status(201)
         return answer
 
+    async def SignalWorkflow(
+        self, request: workflow_service_pb2.SignalWorkflowRequest, context: Any
+    ) -> workflow_pb2.Workflow:
+        """Tell a run something; the same Idempotency-Key tells it once."""
+        faults = Violations()
+        run_id = requests.uuid(faults, request.id, "id")
+        name = requests.signal_name(faults, request.name)
+        reason = requests.reason(faults, request.reason)
+        payload = requests.payload(faults, request.payload, "payload")
+        key = requests.idempotency_key(faults)
+        faults.raise_if_any()
+        await self._engine.signal(current_caller(), run_id, name, payload, reason, key)
+        return await self._answer(run_id)
+
     async def ListEvents(
         self, request: workflow_service_pb2.ListEventsRequest, context: Any
     ) -> workflow_service_pb2.ListEventsResponse:

@@ -71,6 +71,7 @@ class Workflow(_message.Message):
     FORKED_FROM_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 of the run."""
     status: _builtins.str
@@ -149,6 +150,10 @@ class Workflow(_message.Message):
     def forked_from(self) -> Global___ForkedFrom:
         """The snapshot the run was forked from; absent for other runs."""
 
+    @_builtins.property
+    def parent(self) -> Global___Parent:
+        """The run and step that wait for this run; absent for runs nobody waits for."""
+
     def __init__(
         self,
         *,
@@ -177,10 +182,11 @@ class Workflow(_message.Message):
         forked_from: Global___ForkedFrom | None = ...,
         epoch: _builtins.int = ...,
         notice: _builtins.str = ...,
+        parent: Global___Parent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "input", b"input", "output", b"output", "started_at", b"started_at", "template", b"template", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "input", b"input", "output", b"output", "parent", b"parent", "started_at", b"started_at", "template", b"template", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "approvals", b"approvals", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "events", b"events", "events_note", b"events_note", "events_total", b"events_total", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "id", b"id", "input", b"input", "labels", b"labels", "notice", b"notice", "output", b"output", "phase", b"phase", "reason", b"reason", "runner", b"runner", "started_at", b"started_at", "status", b"status", "steps", b"steps", "template", b"template", "trigger_type", b"trigger_type", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "approvals", b"approvals", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "events", b"events", "events_note", b"events_note", "events_total", b"events_total", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "id", b"id", "input", b"input", "labels", b"labels", "notice", b"notice", "output", b"output", "parent", b"parent", "phase", b"phase", "reason", b"reason", "runner", b"runner", "started_at", b"started_at", "status", b"status", "steps", b"steps", "template", b"template", "trigger_type", b"trigger_type", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
     _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
@@ -188,14 +194,44 @@ class Workflow(_message.Message):
     _WhichOneofArgType__forked_from: _TypeAlias = _typing.Literal["_forked_from", b"_forked_from"]  # noqa: Y015
     _WhichOneofReturnType__output: _TypeAlias = _typing.Literal["output"]  # noqa: Y015
     _WhichOneofArgType__output: _TypeAlias = _typing.Literal["_output", b"_output"]  # noqa: Y015
+    _WhichOneofReturnType__parent: _TypeAlias = _typing.Literal["parent"]  # noqa: Y015
+    _WhichOneofArgType__parent: _TypeAlias = _typing.Literal["_parent", b"_parent"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__forked_from) -> _WhichOneofReturnType__forked_from | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__output) -> _WhichOneofReturnType__output | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parent) -> _WhichOneofReturnType__parent | None: ...
 
 Global___Workflow: _TypeAlias = Workflow  # noqa: Y015
+
+@_typing.final
+class Parent(_message.Message):
+    """What waits for a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    STEP_NO_FIELD_NUMBER: _builtins.int
+    workflow_id: _builtins.str
+    """The run."""
+    step_no: _builtins.int
+    """Number of its step."""
+    def __init__(
+        self,
+        *,
+        workflow_id: _builtins.str = ...,
+        step_no: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["step_no", b"step_no", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Parent: _TypeAlias = Parent  # noqa: Y015
 
 @_typing.final
 class TemplateRef(_message.Message):

@@ -578,3 +578,39 @@ class CreateSnapshotRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateSnapshotRequest: _TypeAlias = CreateSnapshotRequest  # noqa: Y015
+
+@_typing.final
+class SignalWorkflowRequest(_message.Message):
+    """Send a signal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the run."""
+    name: _builtins.str
+    """Name the template waits for; letters, digits and _ . -, at most 100."""
+    reason: _builtins.str
+    """Why, for the event log; at most 1,000 characters."""
+    @_builtins.property
+    def payload(self) -> _struct_pb2.Value:
+        """What it tells; at most 1 MiB and 32 levels."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        payload: _struct_pb2.Value | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "name", b"name", "payload", b"payload", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalWorkflowRequest: _TypeAlias = SignalWorkflowRequest  # noqa: Y015

@@ -86,6 +86,11 @@ class WorkflowServiceStub:
                 request_serializer=wfe_dot_api_dot_v1_dot_workflow__service__pb2.ForkWorkflowRequest.SerializeToString,
                 response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Workflow.FromString,
                 _registered_method=True)
+        self.SignalWorkflow = channel.unary_unary(
+                '/wfe.api.v1.WorkflowService/SignalWorkflow',
+                request_serializer=wfe_dot_api_dot_v1_dot_workflow__service__pb2.SignalWorkflowRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Workflow.FromString,
+                _registered_method=True)
         self.ListEvents = channel.unary_unary(
                 '/wfe.api.v1.WorkflowService/ListEvents',
                 request_serializer=wfe_dot_api_dot_v1_dot_workflow__service__pb2.ListEventsRequest.SerializeToString,
@@ -186,6 +191,14 @@ class WorkflowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SignalWorkflow(self, request, context):
+        """Send a signal: from every state that is not an end. A step that waits for it takes it; one that came early is
+        kept. The Idempotency-Key header makes it safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEvents(self, request, context):
         """Events after a seq, oldest first.
         """
@@ -265,6 +278,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
             'ForkWorkflow': grpc.unary_unary_rpc_method_handler(
                     servicer.ForkWorkflow,
                     request_deserializer=wfe_dot_api_dot_v1_dot_workflow__service__pb2.ForkWorkflowRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Workflow.SerializeToString,
+            ),
+            'SignalWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.SignalWorkflow,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_workflow__service__pb2.SignalWorkflowRequest.FromString,
                     response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Workflow.SerializeToString,
             ),
             'ListEvents': grpc.unary_unary_rpc_method_handler(
@@ -558,6 +576,33 @@ class WorkflowService:
             target,
             '/wfe.api.v1.WorkflowService/ForkWorkflow',
             wfe_dot_api_dot_v1_dot_workflow__service__pb2.ForkWorkflowRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Workflow.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SignalWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.WorkflowService/SignalWorkflow',
+            wfe_dot_api_dot_v1_dot_workflow__service__pb2.SignalWorkflowRequest.SerializeToString,
             wfe_dot_api_dot_v1_dot_workflow__pb2.Workflow.FromString,
             options,
             channel_credentials,
