@@ -27,14 +27,15 @@ class Order(msgspec.Struct, kw_only=True):
     """What to do.
 
     Attributes:
-        do: run: start runs and wait for their ends; start: start all of them first, then wait.
+        do: run: start runs and wait for their ends; start: start all of them first, then wait; park: only start
+            them; signal: signal each of the runs parked before, and wait for its end; wait: wait for theirs.
         template_id: Template of the runs.
         count: How many runs.
         at_once: How many at the same time.
         over: rest, or grpc straight at a scheduler.
     """
 
-    do: Literal["run", "start"]
+    do: Literal["run", "start", "park", "signal", "wait"]
     template_id: str
     count: int
     at_once: int
@@ -67,6 +68,9 @@ _numbers = itertools.count(1)
 
 Start = Callable[[], Awaitable[str]]
 Wait = Callable[[str], Awaitable[None]]
+
+#: Runs that were started and not waited for.
+_parked: list[str] = []
 
 
 def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait]:
@@ -146,10 +150,23 @@ async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Me
     async def run_one(_number: int) -> None:
         await wait(await start())
 
+    async def signal_one(number: int) -> None:
+        await http.post(f"/api/v1/workflows/{_parked[number]}/signals/go", b"{}", f"bench-go-{_parked[number]}")
+        await wait(_parked[number])
+
+    async def wait_parked(number: int) -> None:
+        await wait(_parked[number])
+
     cpu, began = time.process_time(), time.perf_counter()
     start_wall = 0.0
     if order.do == "run":
         latencies = await _bounded(order.count, order.at_once, run_one)
+    elif order.do in ("signal", "wait"):
+        latencies = await _bounded(len(_parked), order.at_once, signal_one if order.do == "signal" else wait_parked)
+        _parked.clear()
+    elif order.do == "park":
+        latencies = await _bounded(order.count, order.at_once, start_one)
+        _parked.extend(ids)
     else:
         latencies = await _bounded(order.count, order.at_once, start_one)
         start_wall = time.perf_counter() - began

@@ -87,6 +87,7 @@ class Cycle:
         self._inbox: deque[Item] = deque()
         self._loading: dict[UUID, list[Item]] = {}
         self._to_load: list[UUID] = []
+        self._reading = False
         self._wake = asyncio.Event()
         self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
@@ -243,12 +244,20 @@ class Cycle:
             return
         self._loading[item.run] = [item]
         self._to_load.append(item.run)
-        if len(self._to_load) == 1:
+        if not self._reading:
+            self._reading = True
             self._spawn(self._load_waiting())
 
     async def _load_waiting(self) -> None:
         await asyncio.sleep(0)  # let the batch that is being taken finish: one read for all of it
-        ids, self._to_load = self._to_load, []
+        try:
+            while self._to_load:  # those that came during one read make the next
+                ids, self._to_load = self._to_load, []
+                await self._load_some(ids)
+        finally:
+            self._reading = False
+
+    async def _load_some(self, ids: list[UUID]) -> None:
         try:
             loaded = await self._load(ids)
             fault: Exception | None = None

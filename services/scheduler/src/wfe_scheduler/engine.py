@@ -31,7 +31,7 @@ from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
 from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
-from wfe_store.load import LoadedRun, SnapshotState, load_inputs, load_keys, load_runs, load_snapshot, signal_known
+from wfe_store.load import LoadedRun, SnapshotState, known_signals, load_inputs, load_keys, load_runs, load_snapshot
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -74,6 +74,7 @@ class Engine:
         self._sealer = sealer
         self._most_waiting = most_waiting
         self._keys = Gather(self._load_keys)
+        self._signals = Gather(self._known_signals)
         self._look_until = 0.0
         self._starting: dict[tuple[UUID, str], tuple[bytes, asyncio.Future[StartedRun]]] = {}
 
@@ -326,11 +327,13 @@ class Engine:
     ) -> None:
         """Tell a run something; the same key tells it once."""
         signal = new_run_id() if idempotency_key is None else uuid5(run_id, f"{name}\0{idempotency_key}")
-        if idempotency_key is not None:
-            async with self._database.connection() as connection:
-                if await signal_known(connection, caller.owner_id, run_id, signal):
-                    return
+        if idempotency_key is not None and await self._signals.get((caller.owner_id, run_id, signal)):
+            return
         await self._submit(run_id, cmd.Signal(signal=str(signal), name=name, payload=payload), caller, reason)
+
+    async def _known_signals(self, wanted: list[tuple[UUID, UUID, UUID]]) -> dict[tuple[UUID, UUID, UUID], bool]:
+        async with self._database.connection() as connection:
+            return await known_signals(connection, wanted)
 
     async def answer(self, run_id: UUID, command: cmd.Command) -> None:
         """Let a run have the answer to a callback; the token was the credential."""

@@ -199,7 +199,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def SignalWorkflow(
         self, request: workflow_service_pb2.SignalWorkflowRequest, context: Any
     ) -> workflow_pb2.Workflow:
-        """Tell a run something; the same Idempotency-Key tells it once."""
+        """Tell a run something; the same Idempotency-Key tells it once. Answers without what belongs to the run."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
         name = requests.signal_name(faults, request.name)
@@ -207,8 +207,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         payload = requests.payload(faults, request.payload, "payload")
         key = requests.idempotency_key(faults)
         faults.raise_if_any()
-        await self._engine.signal(current_caller(), run_id, name, payload, reason, key)
-        return await self._answer(run_id)
+        caller = current_caller()
+        await self._engine.signal(caller, run_id, name, payload, reason, key)
+        return mapping.workflow(await self._look(caller.owner_id, run_id), Payloads())
 
     async def ListEvents(
         self, request: workflow_service_pb2.ListEventsRequest, context: Any
