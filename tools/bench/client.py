@@ -119,7 +119,7 @@ def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
     return start, wait
 
 
-async def _bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> list[float]:
+async def bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> list[float]:
     """Do the work `count` times, `at_once` at a time; seconds each took."""
     latencies = [0.0] * count
     numbers = iter(range(count))
@@ -160,17 +160,17 @@ async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Me
     cpu, began = time.process_time(), time.perf_counter()
     start_wall = 0.0
     if order.do == "run":
-        latencies = await _bounded(order.count, order.at_once, run_one)
+        latencies = await bounded(order.count, order.at_once, run_one)
     elif order.do in ("signal", "wait"):
-        latencies = await _bounded(len(_parked), order.at_once, signal_one if order.do == "signal" else wait_parked)
+        latencies = await bounded(len(_parked), order.at_once, signal_one if order.do == "signal" else wait_parked)
         _parked.clear()
     elif order.do == "park":
-        latencies = await _bounded(order.count, order.at_once, start_one)
+        latencies = await bounded(order.count, order.at_once, start_one)
         _parked.extend(ids)
     else:
-        latencies = await _bounded(order.count, order.at_once, start_one)
+        latencies = await bounded(order.count, order.at_once, start_one)
         start_wall = time.perf_counter() - began
-        await _bounded(order.count, order.at_once, wait_one)
+        await bounded(order.count, order.at_once, wait_one)
     wall = time.perf_counter() - began
     return Measured(latencies=latencies, wall=wall, start_wall=start_wall, cpu=time.process_time() - cpu)
 

@@ -79,6 +79,7 @@ class Bench:
         folder: Data folder, for the disk below it.
         templates: Ids by name.
         parked: Says how many runs wait for a signal.
+        peer: Name of what is measured.
         wait_quiet: Whether to wait for an idle machine before each.
     """
 
@@ -90,6 +91,7 @@ class Bench:
         templates: dict[str, str],
         parked: Callable[[], Awaitable[int]],
         *,
+        peer: str = PEER,
         wait_quiet: bool,
     ) -> None:
         self._client = client
@@ -97,6 +99,7 @@ class Bench:
         self._folder = folder
         self._templates = templates
         self._parked = parked
+        self._peer = peer
         self._wait_quiet = wait_quiet
 
     async def warm_up(self) -> None:
@@ -121,7 +124,7 @@ class Bench:
         )
         with self.meter() as meter:
             measured = await self._order(order)
-        return line(workload, rep, meter, measured) | more
+        return line(self._peer, workload, rep, meter, measured) | more
 
     def meter(self) -> Meter:
         """Measures while its block runs."""
@@ -148,7 +151,7 @@ class Bench:
         used = sum(self._processes.cpu().values())
         await asyncio.sleep(2.0)
         after = self._processes.pss_mb()
-        grown = sum(after[role] - before[role] for role in ("scheduler", "executor", "approvals"))
+        grown = sum(after[role] - before[role] for role in after if role not in ("client", "harness"))
         return {
             "parked": await self._parked(),
             "park_s": round(meter.wall, 2),
@@ -169,12 +172,12 @@ class Bench:
         return msgspec.json.decode(answer, type=Measured)
 
 
-def line(workload: Workload, rep: int, meter: Meter, measured: Measured) -> dict[str, Any]:
+def line(peer: str, workload: Workload, rep: int, meter: Meter, measured: Measured) -> dict[str, Any]:
     """The line of one measurement: the peers' fields, and ours after them."""
     steps = workload.count * workload.steps
     wall = measured.wall
     found: dict[str, Any] = {
-        "peer": PEER,
+        "peer": peer,
         "workload": workload.name,
         "n": workload.count,
         "concurrency": workload.at_once,
