@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import shutil
 import sys
 from dataclasses import replace
@@ -12,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from wfe_stack.faults import StackFault
-from wfe_stack.rest import Rest
 from wfe_stack.settings import StackSettings, sample_folder
 from wfe_stack.stack import Stack
 
+from tools.bench.engine import bench_on
 from tools.bench.meter import Processes
-from tools.bench.workloads import PEER, WORKLOADS, Bench, Workload, dump, markdown
+from tools.bench.recovery import W6, recover
+from tools.bench.workloads import PEER, WORKLOADS, Workload, dump, markdown
 
 #: Seconds the engine stands idle before its memory is taken.
 IDLE_SECONDS = 5.0
@@ -25,7 +25,7 @@ IDLE_SECONDS = 5.0
 
 def main() -> int:
     """Run the command line; the exit status is 1 when the engine or a run failed."""
-    names = ", ".join(workload.name for workload in WORKLOADS)
+    names = ", ".join(workload.name for workload in (*WORKLOADS, W6))
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--only", help=f"workloads with commas: {names}")
     parser.add_argument("--reps", type=int, default=3, help="repetitions of each (3)")
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--no-quiet", action="store_true", help="do not wait for an idle machine")
     parser.add_argument("--out", type=Path, help="file to append the lines to as well")
     options = parser.parse_args()
-    known = {workload.name: workload for workload in WORKLOADS}
+    known = {workload.name: workload for workload in (*WORKLOADS, W6)}
     wanted = options.only.split(",") if options.only else list(known)
     if unknown := [name for name in wanted if name not in known]:
         parser.error(f"there is no workload {', '.join(unknown)}; there are {names}")
@@ -66,40 +66,23 @@ async def _bench(workloads: list[Workload], options: argparse.Namespace) -> None
             with options.out.open("a") as file:
                 file.write(dump(found) + "\n")
 
-    async with Stack(settings) as stack:
-        client = await _start_client(stack)
-        processes = Processes({**stack.pids, "client": client.pid, "harness": os.getpid()})
-        emit(await _idle(stack))
-        bench = Bench(client, processes, options.folder, await _templates(stack), wait_quiet=not options.no_quiet)
-        try:
-            await bench.warm_up()
-            for rep in range(1, options.reps + 1):
-                for workload in workloads:
-                    if workload.once and rep > 1:
-                        continue
-                    lines.append(await bench.measure(_scaled(workload, options.scale), rep))
-                    emit(lines[-1])
-        finally:
-            assert client.stdin is not None
-            client.stdin.close()
-            await client.wait()
+    ordinary = [workload for workload in workloads if workload is not W6]
+    if ordinary:
+        async with Stack(settings) as stack:
+            emit(await _idle(stack))
+            async with bench_on(stack, wait_quiet=not options.no_quiet) as bench:
+                await bench.warm_up()
+                for rep in range(1, options.reps + 1):
+                    for workload in ordinary:
+                        if workload.once and rep > 1:
+                            continue
+                        lines.append(await bench.measure(_scaled(workload, options.scale), rep))
+                        emit(lines[-1])
+    if W6 in workloads:
+        shutil.rmtree(options.folder, ignore_errors=True)
+        lines.append(await recover(settings))
+        emit(lines[-1])
     sys.stderr.write("\n" + markdown(lines))
-
-
-async def _start_client(stack: Stack) -> asyncio.subprocess.Process:
-    host, _, port = stack.url.removeprefix("http://").rpartition(":")
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "tools.bench.client",
-        host,
-        port,
-        stack.service("scheduler"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "WFE_API_KEY": stack.keys["sam"]},
-        limit=1 << 24,  # latencies of thousands of runs are one line
-    )
 
 
 async def _idle(stack: Stack) -> dict[str, Any]:
@@ -117,12 +100,6 @@ async def _idle(stack: Stack) -> dict[str, Any]:
         "rss_mb": round(sum(rss.values()), 1),
         "pss_mb": round(sum(pss.values()), 1),
     }
-
-
-async def _templates(stack: Stack) -> dict[str, str]:
-    async with Rest(stack.url, stack.keys["sam"]) as rest:
-        page = await rest.get("/api/v1/templates", limit=200)
-    return {template["name"]: template["id"] for template in page["templates"]}
 
 
 def _scaled(workload: Workload, scale: float) -> Workload:

@@ -27,14 +27,15 @@ class Order(msgspec.Struct, kw_only=True):
     """What to do.
 
     Attributes:
-        do: run: start runs and wait for their ends; start: start all of them first, then wait.
+        do: run: start runs and wait for their ends; start: start all of them first, then wait; park: only start
+            them; signal: signal each of the runs parked before, and wait for its end; wait: wait for theirs.
         template_id: Template of the runs.
         count: How many runs.
         at_once: How many at the same time.
         over: rest, or grpc straight at a scheduler.
     """
 
-    do: Literal["run", "start"]
+    do: Literal["run", "start", "park", "signal", "wait"]
     template_id: str
     count: int
     at_once: int
@@ -68,6 +69,9 @@ _numbers = itertools.count(1)
 Start = Callable[[], Awaitable[str]]
 Wait = Callable[[str], Awaitable[None]]
 
+#: Runs that were started and not waited for.
+_parked: list[str] = []
+
 
 def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait]:
     body = msgspec.json.encode({"template_id": template_id, "input": {}})
@@ -77,7 +81,7 @@ def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait]:
         return _decode_run(await http.post("/api/v1/workflows", body, key)).id
 
     async def wait(run_id: str) -> None:
-        path = f"/api/v1/workflows/{run_id}?wait_seconds={WAIT_SECONDS}"
+        path = f"/api/v1/workflows/{run_id}?wait_seconds={WAIT_SECONDS}&view=basic"
         while True:
             status = _decode_run(await http.get(path)).status
             if status == "completed":
@@ -105,7 +109,9 @@ def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
         return str((await start_call(request, metadata=metadata)).id)
 
     async def wait(run_id: str) -> None:
-        asked = workflow_service_pb2.GetWorkflowRequest(id=run_id, wait_seconds=WAIT_SECONDS).SerializeToString()
+        asked = workflow_service_pb2.GetWorkflowRequest(
+            id=run_id, wait_seconds=WAIT_SECONDS, view="basic"
+        ).SerializeToString()
         while (status := (await get_call(asked, metadata=(who,))).status) != "completed":
             if status in ("failed", "cancelled"):
                 raise RuntimeError(f"the run {run_id} {status}")
@@ -113,7 +119,7 @@ def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
     return start, wait
 
 
-async def _bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> list[float]:
+async def bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> list[float]:
     """Do the work `count` times, `at_once` at a time; seconds each took."""
     latencies = [0.0] * count
     numbers = iter(range(count))
@@ -144,14 +150,27 @@ async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Me
     async def run_one(_number: int) -> None:
         await wait(await start())
 
+    async def signal_one(number: int) -> None:
+        await http.post(f"/api/v1/workflows/{_parked[number]}/signals/go", b"{}", f"bench-go-{_parked[number]}")
+        await wait(_parked[number])
+
+    async def wait_parked(number: int) -> None:
+        await wait(_parked[number])
+
     cpu, began = time.process_time(), time.perf_counter()
     start_wall = 0.0
     if order.do == "run":
-        latencies = await _bounded(order.count, order.at_once, run_one)
+        latencies = await bounded(order.count, order.at_once, run_one)
+    elif order.do in ("signal", "wait"):
+        latencies = await bounded(len(_parked), order.at_once, signal_one if order.do == "signal" else wait_parked)
+        _parked.clear()
+    elif order.do == "park":
+        latencies = await bounded(order.count, order.at_once, start_one)
+        _parked.extend(ids)
     else:
-        latencies = await _bounded(order.count, order.at_once, start_one)
+        latencies = await bounded(order.count, order.at_once, start_one)
         start_wall = time.perf_counter() - began
-        await _bounded(order.count, order.at_once, wait_one)
+        await bounded(order.count, order.at_once, wait_one)
     wall = time.perf_counter() - began
     return Measured(latencies=latencies, wall=wall, start_wall=start_wall, cpu=time.process_time() - cpu)
 

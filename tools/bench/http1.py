@@ -88,9 +88,10 @@ class Http:
         """GET; the answer's body."""
         return await self._call(b"GET " + path.encode() + b" HTTP/1.1\r\n" + self._common + b"\r\n")
 
-    async def post(self, path: str, body: bytes, key: str) -> bytes:
-        """POST JSON with an idempotency key; the answer's body."""
-        head = f"Content-Type: application/json\r\nIdempotency-Key: {key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    async def post(self, path: str, body: bytes, key: str = "") -> bytes:
+        """POST JSON, with an idempotency key unless that is empty; the answer's body."""
+        once = f"Idempotency-Key: {key}\r\n" if key else ""
+        head = f"Content-Type: application/json\r\n{once}Content-Length: {len(body)}\r\n\r\n"
         return await self._call(b"POST " + path.encode() + b" HTTP/1.1\r\n" + self._common + head.encode() + body)
 
     async def _call(self, request: bytes) -> bytes:

@@ -6,15 +6,18 @@
 | W2 | a chain of ten steps, one run after another |
 | W3 | 500 chains of ten steps, 100 in flight |
 | W3x2000 | the same with 2000 |
+| W4 | 20 fans of a hundred steps and their join, 4 in flight |
 | W5 | 2000 starts, 64 in flight, each durably accepted; then all waited for |
 | W5-grpc | the same over gRPC, straight at a scheduler |
+| W6 | an executor killed with 200 runs in flight, see `tools.bench.recovery` |
+| W7 | 2000 runs parked at a signal, then all signalled, 64 at once |
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +28,9 @@ from tools.bench.client import Measured, Order
 from tools.bench.meter import Meter, Processes, quiet
 
 PEER = "wfe"
+
+#: Seconds parked runs stand before their memory is taken.
+SETTLE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Workload:
         steps: Steps of one run.
         count: How many runs.
         at_once: How many at the same time.
-        do: run, or start: all starts first.
+        do: run; start: all starts first; park: start, let them park, then signal them.
         over: rest or grpc.
         once: Measured once, however many repetitions there are.
     """
@@ -47,7 +53,7 @@ class Workload:
     steps: int
     count: int
     at_once: int
-    do: Literal["run", "start"] = "run"
+    do: Literal["run", "start", "park"] = "run"
     over: Literal["rest", "grpc"] = "rest"
     once: bool = False
 
@@ -57,8 +63,10 @@ WORKLOADS = (
     Workload("W2", "chain-10", 10, 100, 1),
     Workload("W3", "chain-10", 10, 500, 100),
     Workload("W3x2000", "chain-10", 10, 2000, 100, once=True),
+    Workload("W4", "fan-100", 100, 20, 4),
     Workload("W5", "one", 1, 2000, 64, do="start"),
     Workload("W5-grpc", "one", 1, 2000, 64, do="start", over="grpc"),
+    Workload("W7", "parked", 2, 2000, 64, do="park", once=True),
 )
 
 
@@ -70,6 +78,8 @@ class Bench:
         processes: What is measured.
         folder: Data folder, for the disk below it.
         templates: Ids by name.
+        parked: Says how many runs wait for a signal.
+        peer: Name of what is measured.
         wait_quiet: Whether to wait for an idle machine before each.
     """
 
@@ -79,13 +89,17 @@ class Bench:
         processes: Processes,
         folder: Path,
         templates: dict[str, str],
+        parked: Callable[[], Awaitable[int]],
         *,
+        peer: str = PEER,
         wait_quiet: bool,
     ) -> None:
         self._client = client
         self._processes = processes
         self._folder = folder
         self._templates = templates
+        self._parked = parked
+        self._peer = peer
         self._wait_quiet = wait_quiet
 
     async def warm_up(self) -> None:
@@ -98,16 +112,54 @@ class Bench:
         """Carry a workload out, and return its line."""
         if self._wait_quiet:
             await quiet(self._processes)
+        more: dict[str, Any] = {}
+        if workload.do == "park":
+            more = await self._park(workload)
         order = Order(
-            do=workload.do,
+            do="signal" if workload.do == "park" else workload.do,
             template_id=self._templates[workload.template],
             count=workload.count,
             at_once=workload.at_once,
             over=workload.over,
         )
-        with Meter(self._processes, self._folder) as meter:
+        with self.meter() as meter:
             measured = await self._order(order)
-        return line(workload, rep, meter, measured)
+        return line(self._peer, workload, rep, meter, measured) | more
+
+    def meter(self) -> Meter:
+        """Measures while its block runs."""
+        return Meter(self._processes, self._folder)
+
+    async def park(self, workload: Workload) -> Measured:
+        """Start the runs of a workload and leave them."""
+        template = self._templates[workload.template]
+        return await self._order(Order(do="park", template_id=template, count=workload.count, at_once=workload.at_once))
+
+    async def wait(self, workload: Workload) -> Measured:
+        """Wait for the ends of the runs that were left."""
+        template = self._templates[workload.template]
+        return await self._order(Order(do="wait", template_id=template, count=0, at_once=workload.count))
+
+    async def _park(self, workload: Workload) -> dict[str, Any]:
+        """Start runs, wait until all of them wait, and tell what that took."""
+        before = self._processes.pss_mb()
+        with self.meter() as meter:
+            await self.park(workload)
+            while await self._parked() < workload.count:  # noqa: ASYNC110 - the store tells no one
+                await asyncio.sleep(0.1)
+        await asyncio.sleep(SETTLE_SECONDS)
+        used = sum(self._processes.cpu().values())
+        await asyncio.sleep(2.0)
+        after = self._processes.pss_mb()
+        grown = sum(after[role] - before[role] for role in after if role not in ("client", "harness"))
+        return {
+            "parked": await self._parked(),
+            "park_s": round(meter.wall, 2),
+            "park_cpu_s": round(meter.cpu, 2),
+            "idle_cpu_frac": round((sum(self._processes.cpu().values()) - used) / 2.0, 3),
+            "parked_pss_mb": after,
+            "service_kb_per_parked_run": round(grown * 1024 / workload.count, 2),
+        }
 
     async def _order(self, order: Order) -> Measured:
         assert self._client.stdin is not None
@@ -120,12 +172,12 @@ class Bench:
         return msgspec.json.decode(answer, type=Measured)
 
 
-def line(workload: Workload, rep: int, meter: Meter, measured: Measured) -> dict[str, Any]:
+def line(peer: str, workload: Workload, rep: int, meter: Meter, measured: Measured) -> dict[str, Any]:
     """The line of one measurement: the peers' fields, and ours after them."""
     steps = workload.count * workload.steps
     wall = measured.wall
     found: dict[str, Any] = {
-        "peer": PEER,
+        "peer": peer,
         "workload": workload.name,
         "n": workload.count,
         "concurrency": workload.at_once,

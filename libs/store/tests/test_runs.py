@@ -130,7 +130,19 @@ async def test_get_leaves_out_the_oldest_payloads_beyond_its_bound(
     ]
 
 
-@pytest.mark.parametrize("what", ["get", "status", "events", "snapshots", "snapshot"])
+async def test_runs_are_looked_up_together_each_for_its_owner(
+    database: Database, runs: Runs, owner_id: uuid.UUID, other_owner_id: uuid.UUID
+) -> None:
+    ours, theirs, missing = run_id_of(), run_id_of(), run_id_of()
+    await add_run(database, owner_id, id=ours, seq=3)
+    await add_run(database, other_owner_id, id=theirs)
+    wanted = [(owner_id, ours), (owner_id, theirs), (other_owner_id, theirs), (owner_id, missing)]
+    found = await runs.basics(wanted)
+    assert {place: run.id for place, run in found.items()} == {(owner_id, ours): ours, (other_owner_id, theirs): theirs}
+    assert found[owner_id, ours] == (await runs.get(owner_id, ours)).run
+
+
+@pytest.mark.parametrize("what", ["get", "events", "snapshots", "snapshot"])
 async def test_another_owners_run_is_a_missing_one(
     database: Database,
     runs: Runs,
@@ -145,8 +157,6 @@ async def test_another_owners_run_is_a_missing_one(
         match what:
             case "get":
                 return await runs.get(owner, run_id)
-            case "status":
-                return await runs.status(owner, run_id)
             case "events":
                 return await history.events(owner, run_id, after=0, limit=10)
             case "snapshots":

@@ -317,9 +317,14 @@ class Watching(Message, frozen=True):
 
 
 class Moved(Message, frozen=True):
-    """Told to a scheduler that watches: these runs have new events."""
+    """Told to a scheduler that watches: these runs have new events.
+
+    Attributes:
+        ended: Those of them that have ended.
+    """
 
     runs: tuple[bytes, ...]
+    ended: frozenset[bytes] = frozenset()
 
 
 class TemplateChanged(Message, frozen=True):

@@ -1,4 +1,4 @@
-"""Everything one commit cycle writes, gathered as columns for the statements of `wfe_store.statements`."""
+"""Everything one commit cycle writes, gathered as rows for the parts of `wfe_store.statements`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import msgspec
 from wfe_engine.effects import Dispatch, Effects, Redispatch
 from wfe_engine.events import Event, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
+
+from wfe_store import statements as sql
+from wfe_store.statements import Part
 
 _encode = msgspec.json.encode
 
@@ -86,28 +89,27 @@ def fence_of(version: int) -> int:
     return version << 16
 
 
-class Columns:
-    """Rows of one statement, kept as columns."""
+class Rows:
+    """Rows of one part of a commit."""
 
-    __slots__ = ("columns", "count")
+    __slots__ = ("part", "rows")
 
-    def __init__(self, width: int) -> None:
-        self.columns: list[list[Any]] = [[] for _ in range(width)]
-        self.count = 0
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.rows: list[tuple[Any, ...]] = []
 
     def add(self, *values: Any) -> None:
-        """Add a row."""
-        for column, value in zip(self.columns, values, strict=True):
-            column.append(value)
-        self.count += 1
+        """Add a row. Text may come as UTF-8 bytes, UUIDs as their bytes."""
+        self.rows.append(values)
 
-
-def _text(data: bytes | None) -> str | None:
-    return None if data is None else data.decode()
+    def parameters(self) -> list[bytes]:
+        """The rows as the server takes them: an array for each column."""
+        columns = zip(*self.rows, strict=True)
+        return [encode(column) for encode, column in zip(self.part.encoders, columns, strict=True)]
 
 
 class Batch:
-    """The rows of a cycle, by statement.
+    """The rows of a cycle, by part.
 
     Args:
         now: Moment of everything in it; Unix seconds by the run store's clock.
@@ -115,41 +117,51 @@ class Batch:
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self.new_runs = Columns(23)
-        self.runs = Columns(12)
-        self.events = Columns(6)
-        self.steps = Columns(15)
-        self.changes = Columns(8)
-        self.dispatch = Columns(20)
-        self.redispatch = Columns(19)
-        self.again = Columns(7)
-        self.finished = Columns(11)
-        self.timers = Columns(3)
-        self.timers_off = Columns(2)
-        self.gates = Columns(15)
-        self.gates_off = Columns(2)
-        self.told = Columns(1)
-        self.snapshots = Columns(6)
-        self.hold = Columns(1)
-        self.release = Columns(2)
-        self.rolled_back = Columns(2)
-        self.undone = Columns(2)
-        self.signals = Columns(4)
-        self.children = Columns(7)
-        self.children_done = Columns(2)
-        self.children_ended = Columns(1)
-        self.children_begun = Columns(1)
-        self.keys = Columns(4)
-        self.sealed = Columns(3)
-        self.copies = Columns(4)
+        self.runs = Rows(sql.RUNS)
+        self.keys = Rows(sql.KEYS)
+        self.new_runs = Rows(sql.NEW_RUNS)
+        self.sealed = Rows(sql.SEALED)
+        self.copies = Rows(sql.COPIES)
+        self.gates_off = Rows(sql.GATES_OFF)
+        self.changes = Rows(sql.CHANGES)
+        self.again = Rows(sql.AGAIN)
+        self.finished = Rows(sql.FINISHED)
+        self.rolled_back = Rows(sql.ROLLED_BACK)
+        self.undone = Rows(sql.UNDONE)
+        self.steps = Rows(sql.STEPS)
+        self.redispatch = Rows(sql.REDISPATCH)
+        self.dispatch = Rows(sql.DISPATCH)
+        self.hold = Rows(sql.HOLD)
+        self.release = Rows(sql.RELEASE)
+        self.timers_off = Rows(sql.TIMERS_OFF)
+        self.timers = Rows(sql.TIMERS)
+        self.gates = Rows(sql.GATES)
+        self.told = Rows(sql.TOLD)
+        self.signals = Rows(sql.SIGNALS)
+        self.children_done = Rows(sql.CHILDREN_DONE)
+        self.children = Rows(sql.CHILDREN)
+        self.children_begun = Rows(sql.CHILDREN_BEGUN)
+        self.children_ended = Rows(sql.CHILDREN_ENDED)
+        self.snapshots = Rows(sql.SNAPSHOTS)
+        self.events = Rows(sql.EVENTS)
+
+    def parts(self) -> list[Rows]:
+        """Those that have rows, in the order of locks: runs first, then what hangs on them."""
+        every = (
+            self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.gates_off, self.changes, self.again,
+            self.finished, self.rolled_back, self.undone, self.steps, self.redispatch, self.dispatch, self.hold,
+            self.release, self.timers_off, self.timers, self.gates, self.told, self.signals, self.children_done,
+            self.children, self.children_begun, self.children_ended, self.snapshots, self.events,
+        )  # fmt: skip
+        return [part for part in every if part.rows]
 
     def add(self, write: RunWrite) -> None:
         """Take in one run's decisions. Runs must be added in the order of their ids: it is the order of locks."""
         self._run(write)
-        run = write.run
+        run = write.run.bytes
         seq = write.first_seq
         for event, actor, reason in write.events:
-            self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event).decode())
+            self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
             seq += 1
         for effects in write.effects:
             self._effects(write, effects)
@@ -160,16 +172,14 @@ class Batch:
             if wish.wish == "done":
                 self.children_done.add(run, no)
             else:
-                self.children.add(
-                    run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request.decode()
-                )
+                self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request)
 
     def _run(self, write: RunWrite) -> None:
         state = write.state
         ended = state.status in ENDED
-        output = _text(write.effects[-1].output) if ended and write.effects else None
-        error = None if state.fault is None else _encode(state.fault).decode()
-        status, text = shown_status(state), encode_state(state).decode()
+        output = write.effects[-1].output if ended and write.effects else None
+        error = None if state.fault is None else _encode(state.fault)
+        status, text = shown_status(state), encode_state(state)
         new = write.new
         if new is None:
             self.runs.add(
@@ -179,7 +189,7 @@ class Batch:
             return
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
-            write.version, state.seq, state.epoch, text, new.input.decode(), output, error, new.labels.decode(),
+            write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
             new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None,
             new.created_at, ended,
         )  # fmt: skip
@@ -190,31 +200,31 @@ class Batch:
         for name, ciphertext in new.sealed.items():
             self.sealed.add(write.run, name, ciphertext)
         if new.forked_from is not None:
-            self.copies.add(write.run, new.forked_from, new.copied_seq, _encode(new.not_copied).decode())
+            self.copies.add(write.run, new.forked_from, new.copied_seq, _encode(new.not_copied))
 
     def _effects(self, write: RunWrite, effects: Effects) -> None:
-        run = write.run
+        run = write.run.bytes
         for s in effects.steps:
             self.steps.add(
-                run, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, s.seq, _text(s.input),
-                _text(s.output), _text(s.error), None if s.gate is None else UUID(s.gate), s.due, s.ended,
+                run, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, s.seq, s.input,
+                s.output, s.error, None if s.gate is None else UUID(s.gate), s.due, s.ended,
             )  # fmt: skip
         for c in effects.changes:
-            self.changes.add(run, c.no, c.status, c.seq, _text(c.output), _text(c.error), c.due, c.ended)
+            self.changes.add(run, c.no, c.status, c.seq, c.output, c.error, c.due, c.ended)
         for d in effects.dispatches:
             self._dispatch(write, d)
         for r in effects.redispatches:
             queue_deadline, total_deadline = _deadlines(r)
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
-                r.sealed, r.max_attempts, _encode(r.clocks).decode(), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline, _text(r.request),
+                r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at,
+                queue_deadline, total_deadline, r.request,
             )  # fmt: skip
         for a in effects.again:
-            self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error.decode())
+            self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error)
         for f in effects.finished:
             self.finished.add(
-                run, f.no, f.fence, f.status, f.seq, f.attempts, _text(f.output), _text(f.error), f.executor,
+                run, f.no, f.fence, f.status, f.seq, f.attempts, f.output, f.error, f.executor,
                 f.started_at, f.stop,
             )  # fmt: skip
         for no, due in effects.timers.items():
@@ -229,16 +239,16 @@ class Batch:
         queue_deadline, total_deadline = _deadlines(d)
         self.dispatch.add(
             write.run, d.no, write.owner, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue,
-            write.priority, d.request.decode(), d.sealed, d.max_attempts, _encode(d.clocks).decode(),
+            write.priority, d.request, d.sealed, d.max_attempts, _encode(d.clocks),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
         )  # fmt: skip
 
     def _rare(self, write: RunWrite, effects: Effects) -> None:
-        run = write.run
+        run = write.run.bytes
         for g in effects.gates:
             self.gates.add(
-                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, _text(g.payload),
-                g.policy.decode(), g.digest, write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at,
+                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, g.payload,
+                g.policy, g.digest, write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at,
                 g.on_expiry,
             )  # fmt: skip
         for close in effects.closed_gates:
@@ -246,9 +256,9 @@ class Batch:
         for gate in effects.told:
             self.told.add(UUID(gate))
         for s in effects.snapshots:
-            self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state.decode())
+            self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state)
         for signal in effects.signals:
-            self.signals.add(run, UUID(signal.id), signal.name, signal.payload.decode())
+            self.signals.add(run, UUID(signal.id), signal.name, signal.payload)
         if effects.hold:
             self.hold.add(run)
         if effects.release is not None:

@@ -1,17 +1,26 @@
-"""Committing a cycle: one transaction, one round trip, a handful of statements however many runs it decides."""
+"""Committing a cycle: one transaction, one round trip, and nearly always one statement however many runs it decides."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
-from typing import Any
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
 import psycopg
-from psycopg import AsyncConnection
 
 from wfe_store import statements as sql
-from wfe_store.batch import Batch
+from wfe_store.batch import Batch, Rows
+from wfe_store.statements import Part
+from wfe_store.wire import Wire
+
+#: Parts that read or write rows which another part of the same transaction may have written before. All parts of one
+#: statement see what was there before it, so these are statements of their own.
+_APART = frozenset({sql.COPIES, sql.ROLLED_BACK, sql.UNDONE, sql.REDISPATCH, sql.HOLD, sql.RELEASE})
+
+_moment = struct.Struct(">d").pack
+_decode_stopped = msgspec.json.Decoder(list[tuple[UUID, int, int, str, str]]).decode
 
 
 class Lost(Exception):
@@ -32,64 +41,60 @@ class Stopped(msgspec.Struct, frozen=True):
     reason: str
 
 
-async def connect(url: str, name: str) -> AsyncConnection[Any]:
+async def connect(url: str, name: str) -> Wire:
     """A connection for cycles, with the planner's settings they want.
 
     Raises:
         psycopg.OperationalError: The store cannot be reached.
     """
-    connection = await AsyncConnection.connect(
-        url, autocommit=True, prepare_threshold=0, application_name=name, connect_timeout=5
-    )
-    await connection.execute(sql.SETTINGS, prepare=False)
-    return connection
+    return await Wire.connect(url, name, sql.SETTINGS)
 
 
-def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
-    """The statements of a batch in the order of locks: runs first, then what hangs on them."""
-    now = batch.now
-    script: list[tuple[str, Sequence[Any]]] = []
-
-    def add(statement: str, rows: Any, *, before: Sequence[Any] = (), after: Sequence[Any] = ()) -> None:
-        if rows.count:
-            script.append((statement, (*before, *rows.columns, *after)))
-
-    add(sql.UPDATE_RUNS, batch.runs, after=(now, now, batch.runs.count))
-    add(sql.INSERT_KEYS, batch.keys)
-    add(sql.INSERT_RUNS, batch.new_runs, after=(now,))
-    add(sql.INSERT_SEALED, batch.sealed)
-    if batch.copies.count:
-        script.append((sql.COPY_STEPS, batch.copies.columns))
-        script.append((sql.COPY_SEALED, batch.copies.columns[:2]))
-    add(sql.CLOSE_GATES, batch.gates_off, before=(now, now), after=(batch.gates_off.count,))
-    add(sql.CHANGE_STEPS, batch.changes, before=(now,), after=(batch.changes.count,))
-    add(sql.AGAIN, batch.again, after=(batch.again.count,))
-    add(sql.FINISH, batch.finished, after=(now, batch.finished.count))
-    add(sql.ROLL_BACK_STEPS, batch.rolled_back)
-    add(sql.UNDO_STEPS, batch.undone)
-    add(sql.PUT_STEPS, batch.steps, after=(now,))
-    add(sql.REDISPATCH, batch.redispatch, after=(batch.redispatch.count,))
-    add(sql.INSERT_DISPATCH, batch.dispatch, after=(now,))
-    if batch.hold.count:
-        script.append((sql.HOLD_DISPATCH, batch.hold.columns))
-        script.append((sql.HOLD_GATES, (now, *batch.hold.columns)))
-    add(sql.RELEASE_DISPATCH, batch.release)
-    add(sql.RELEASE_GATES, batch.release)
-    add(sql.CLEAR_TIMERS, batch.timers_off)
-    add(sql.SET_TIMERS, batch.timers)
-    add(sql.INSERT_GATES, batch.gates, before=(now,))
-    add(sql.TOLD_GATES, batch.told, before=(now,))
-    add(sql.INSERT_SIGNALS, batch.signals, before=(now,))
-    add(sql.FORGET_CHILDREN, batch.children_done)
-    add(sql.WISH_CHILDREN, batch.children, before=(now,))
-    add(sql.CHILDREN_BEGUN, batch.children_begun, after=(batch.children_begun.count,))
-    add(sql.CHILDREN_ENDED, batch.children_ended)
-    add(sql.INSERT_SNAPSHOTS, batch.snapshots, before=(now,))
-    add(sql.INSERT_EVENTS, batch.events, before=(now,))
-    return script
+@lru_cache(maxsize=1024)
+def composed(parts: tuple[Part, ...]) -> str:
+    """One statement that does what these parts do. Gives one row; its last column has what FINISHED stopped."""
+    first = 2  # the moment is the first parameter
+    bodies, wanted = [], []
+    for part in parts:
+        bodies.append(part.text(first))
+        expectation = part.expectation(first)
+        if expectation is not None:
+            wanted.append(expectation)
+        first += len(part.encoders)
+    wanted.append(sql.STOPPED if sql.FINISHED in parts else "NULL")
+    # Named here as well, for parts that have no use for it.
+    return f"WITH {', '.join(bodies)} SELECT {', '.join(wanted)} WHERE $1::float8 IS NOT NULL"
 
 
-async def commit(connection: AsyncConnection[Any], batch: Batch) -> list[Stopped]:
+def _script(batch: Batch) -> list[tuple[str, Sequence[bytes]]]:
+    parts = batch.parts()
+    moment = _moment(batch.now)
+    if _APART.isdisjoint(rows.part for rows in parts) and not _collide(batch):
+        return [
+            (
+                composed(tuple([rows.part for rows in parts])),
+                [moment, *[parameter for rows in parts for parameter in rows.parameters()]],
+            )
+        ]
+    return [(composed((rows.part,)), [moment, *rows.parameters()]) for rows in parts]
+
+
+def _collide(batch: Batch) -> bool:
+    """Whether two parts may write the same row: a step gets another attempt and ends, a timer is cleared and set."""
+    if _meet(batch.again, batch.finished) or _meet(batch.timers_off, batch.timers):
+        return True
+    # A parent's row and its child's are one row under two names.
+    of_children = (batch.children_done, batch.children, batch.children_begun, batch.children_ended)
+    return sum(bool(rows.rows) for rows in of_children) > 1
+
+
+def _meet(one: Rows, other: Rows) -> bool:
+    if not one.rows or not other.rows:
+        return False
+    return not {row[:2] for row in one.rows}.isdisjoint(row[:2] for row in other.rows)
+
+
+async def commit(wire: Wire, batch: Batch) -> list[Stopped]:
     """Write a batch in one transaction and answer once it is durable.
 
     Returns:
@@ -100,25 +105,17 @@ async def commit(connection: AsyncConnection[Any], batch: Batch) -> list[Stopped
         Unknown: The connection broke.
         psycopg.Error: Postgres refuses something in the batch; nothing was written.
     """
-    stopped: list[Stopped] = []
-    finish = None
     try:
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            for statement, params in _script(batch):
-                cursor = await connection.execute(statement, params)
-                if statement is sql.FINISH:
-                    finish = cursor
-            await connection.execute("COMMIT")
+        results = await wire.exchange(_script(batch))
     except psycopg.Error as fault:
-        if connection.closed or connection.broken:
+        if wire.closed:
             raise Unknown from fault
-        await connection.execute("ROLLBACK")
         if fault.sqlstate in ("WF001", "23505", "40001", "40P01"):
             raise Lost(str(fault)) from fault
         raise
-    if finish is not None:
-        row = await finish.fetchone()
-        if row is not None and row[1]:
-            stopped = [Stopped(*parts) for parts in zip(*row[1:], strict=True)]
+    stopped: list[Stopped] = []
+    for result in results:
+        found = result.get_value(0, result.nfields - 1)
+        if found is not None:
+            stopped += [Stopped(*parts) for parts in _decode_stopped(found)]
     return stopped

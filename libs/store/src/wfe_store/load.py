@@ -13,7 +13,7 @@ from wfe_engine.scopes import ROOT, UNDO, step_prefix
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record, record_key
 
-from wfe_store.pool import Connection
+from wfe_store.pool import Connection, Row
 
 
 class LoadedRun(msgspec.Struct, kw_only=True):
@@ -73,6 +73,7 @@ _SIGNALS = """
 SELECT s.run_id, s.id, s.payload FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, id)
 JOIN signals s ON s.run_id = d.run_id AND s.id = d.id
 """
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _decode = msgspec.json.decode
 
 
@@ -83,14 +84,25 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         psycopg.Error: The store cannot be read.
     """
     wanted = list(ids)
+    # All statements must see one moment: a step completed in between would be missing from a newer state.
+    async with connection.pipeline():
+        await connection.execute(_BEGIN)
+        runs_cursor = await connection.execute(_RUNS, (wanted,))
+        steps_cursor = await connection.execute(_STEPS, (wanted,))
+        await connection.execute("COMMIT")
+    loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
+    steps = await steps_cursor.fetchall()
+    if any(run.state.mail or _prefixes(run.state) for run in loaded.values()):
+        return await _load_whole(connection, wanted)
+    return _complete(loaded, steps)
+
+
+async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, LoadedRun]:
+    """The same with what the states lead to: steps inside of steps, and signals."""
     async with connection.transaction():
-        # Both statements must see one moment: a step completed in between would be missing from a newer state.
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        async with connection.pipeline():
-            runs_cursor = await connection.execute(_RUNS, (wanted,))
-            steps_cursor = await connection.execute(_STEPS, (wanted,))
-        loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
-        steps = await steps_cursor.fetchall()
+        loaded = {row[0]: _run(row) for row in await (await connection.execute(_RUNS, (wanted,))).fetchall()}
+        steps = await (await connection.execute(_STEPS, (wanted,))).fetchall()
         inner = [(run.run, prefix) for run in loaded.values() for prefix in _prefixes(run.state)]
         if inner:
             cursor = await connection.execute(_INNER_STEPS, ([run for run, _ in inner], [p for _, p in inner]))
@@ -100,6 +112,11 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
             cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
             for run, id_, payload in await cursor.fetchall():
                 loaded[run].signals[str(id_)] = payload.encode()
+    return _complete(loaded, steps)
+
+
+def _complete(loaded: dict[UUID, LoadedRun], steps: list[Row]) -> dict[UUID, LoadedRun]:
+    """Give the runs their steps."""
     live = {run.run: {step.no for _, _, step in run.state.steps()} for run in loaded.values()}
     for row in steps:
         if row[0] in loaded:
@@ -205,13 +222,18 @@ async def steps_within(connection: Connection, run: UUID, indexes: frozenset[int
     return found
 
 
-async def signal_known(connection: Connection, owner: UUID, run: UUID, signal: UUID) -> bool:
-    """Whether an owner's run has got a signal of that id."""
+async def known_signals(
+    connection: Connection, wanted: Sequence[tuple[UUID, UUID, UUID]]
+) -> dict[tuple[UUID, UUID, UUID], bool]:
+    """Those of these signals, by owner, run and id, that the owner's runs have got."""
+    owners, runs, signals = [list(column) for column in zip(*wanted, strict=True)]
     cursor = await connection.execute(
-        "SELECT 1 FROM signals s JOIN runs r ON r.id = s.run_id WHERE s.run_id = %s AND s.id = %s AND r.owner_id = %s",
-        (run, signal, owner),
+        "SELECT d.* FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[]) AS d (owner_id, run_id, id)"
+        " JOIN signals s ON s.run_id = d.run_id AND s.id = d.id"
+        " JOIN runs r ON r.id = d.run_id AND r.owner_id = d.owner_id",
+        (owners, runs, signals),
     )
-    return await cursor.fetchone() is not None
+    return {(row[0], row[1], row[2]): True for row in await cursor.fetchall()}
 
 
 class ClosedGate(msgspec.Struct, frozen=True):

@@ -198,6 +198,12 @@ _MINE = "EXISTS (SELECT FROM runs WHERE id = %(run)s AND owner_id = %(owner)s)"
 
 _RUN = f"SELECT {', '.join(column.name for column in _COLUMNS)} FROM runs WHERE id = %(run)s AND owner_id = %(owner)s"  # noqa: S608 - no input in any of these
 
+_BASICS = f"""
+SELECT r.owner_id, {", ".join(f"r.{column.name}" for column in _COLUMNS)}, CASE WHEN r.ended_at IS NULL THEN (
+    SELECT max(e.heartbeat_at) FROM dispatch q JOIN executors e ON e.id = q.executor_id
+    WHERE q.run_id = r.id AND e.lease_until > clock_timestamp()) END
+FROM unnest(%b::uuid[], %b::uuid[]) AS d (owner_id, id) JOIN runs r ON r.id = d.id AND r.owner_id = d.owner_id"""  # noqa: S608
+
 # The newest payloads are the ones that matter; the running sum stops reading before it grows beyond bounds.
 _STEPS = f"""
 SELECT no, path, iteration, visit, kind, status, attempts, max_attempts, lease_losses,
@@ -262,20 +268,12 @@ class Runs:
             [Event(*row) for row in reversed(events)],
         )
 
-    async def status(self, owner_id: UUID, run_id: UUID) -> str:
-        """Only the status of a run.
-
-        Raises:
-            NotFound: The owner has no such run.
-        """
+    async def basics(self, wanted: Sequence[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Run]:
+        """Runs without what belongs to them, by owner and id; those the owner does not have are missing."""
+        owners, ids = [owner for owner, _ in wanted], [run for _, run in wanted]
         async with self._database.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT status FROM runs WHERE id = %s AND owner_id = %s", (run_id, owner_id)
-            )
-            row = await cursor.fetchone()
-        if row is None:
-            raise no_run(run_id)
-        return str(row[0])
+            cursor = await connection.execute(_BASICS, (owners, ids), binary=True)
+            return {(row[0], row[1]): Run(*row[1:]) for row in await cursor.fetchall()}
 
     async def undone(self, owner_id: UUID, run_id: UUID) -> frozenset[int]:
         """Numbers of the steps that rollbacks have undone so far; empty when the owner has no such run."""

@@ -1,11 +1,17 @@
-"""The statements of a commit cycle. Each takes arrays, one element a row, and is sent at most once a cycle.
+"""The statements of a commit cycle. Each takes arrays, one element a row, and is part of a commit at most once.
 
-Parameters are bound in binary (`%b`): psycopg's text form of an array costs 20 times as much. Moments travel as
-float8 seconds of Unix time. A statement a decision stands on ends in `wfe_expect`, which refuses the transaction when
-it changed another number of rows; the cycle then decides its runs one by one (see `cycle.Commit`).
+A part is written as common table expressions, so that the parts of a cycle make one statement: one message to the
+server, one answer, one transaction (see `wfe_store.commit`). Where a decision stands on what a part finds, the part
+counts its rows; another number than was sent ends in `wfe_expect`, which refuses the transaction, and the cycle then
+decides its runs one by one.
+
+In a part, `{d}` stands for its rows and `{now}` for the moment of the commit. Moments travel as float8 seconds of
+Unix time.
 """
 
 from __future__ import annotations
+
+from wfe_store.arrays import ENCODERS
 
 #: Settings of a connection that runs these. The planner is to go through indexes whatever the statistics of a young
 #: table say, and to plan once.
@@ -14,130 +20,174 @@ SETTINGS = (
     " SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off"
 )
 
-INSERT_RUNS = """
-INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
-    state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run,
-    parent_no, created_at, started_at, updated_at, ended_at)
-SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
-    d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-    d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), n.now, n.now,
-    CASE WHEN d.ended THEN n.now END
-FROM unnest(%b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::int[], %b::text[], %b::text[], %b::bigint[], %b::int[],
-    %b::int[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::uuid[], %b::uuid[],
-    %b::uuid[], %b::uuid[], %b::int[], %b::float8[], %b::bool[])
-    AS d (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch, state,
-    input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run, parent_no,
-    created_at, ended),
-    (SELECT to_timestamp(%b::float8) AS now) n
-"""
 
-UPDATE_RUNS = """
-WITH d AS (
-    SELECT * FROM unnest(%b::uuid[], %b::bigint[], %b::bigint[], %b::text[], %b::text[], %b::text[], %b::int[],
-        %b::int[], %b::text[], %b::text[], %b::text[], %b::bool[])
-        AS d (id, expected, version, status, phase, reason, seq, epoch, state, output, error, ended)
-), u AS (
+class Part:
+    """What is done to one table.
+
+    Args:
+        columns: Names and types of its rows.
+        body: Common table expressions, named like nothing else.
+        counted: Which of them must have changed as many rows as were sent, and what those are; None where any number
+            will do.
+    """
+
+    __slots__ = ("_body", "_columns", "_counted", "encoders")
+
+    def __init__(self, columns: str, body: str, *, counted: tuple[str, str] | None = None) -> None:
+        self._columns = [(name, kind) for name, kind in (column.split() for column in columns.split(","))]
+        self._body = body.strip()
+        self._counted = counted
+        self.encoders = tuple(ENCODERS[kind] for _, kind in self._columns)
+
+    def text(self, first: int) -> str:
+        """The part with its parameters numbered from `first`; the moment of the commit is number 1."""
+        places = ", ".join(f"${first + at}::{kind}[]" for at, (_, kind) in enumerate(self._columns))
+        names = ", ".join(name for name, _ in self._columns)
+        rows = f"unnest({places}) AS d ({names})"
+        return self._body.replace("{d}", rows).replace("{now}", "to_timestamp($1::float8)")
+
+    def expectation(self, first: int) -> str | None:
+        """What has to be selected for the part to be refused when it changed another number of rows."""
+        if self._counted is None:
+            return None
+        found, what = self._counted
+        sent = f"cardinality(${first}::{self._columns[0][1]}[])::bigint"
+        return f"wfe_expect((SELECT count(*) FROM {found}), {sent}, '{what}')"  # noqa: S608 - fixed texts
+
+
+RUNS = Part(
+    "id uuid, expected bigint, version bigint, status text, phase text, reason text, seq int, epoch int, state text,"
+    " output text, error text, ended bool",
+    """
+updated_runs AS (
     UPDATE runs r SET version = d.version, status = d.status, phase = d.phase, reason = d.reason, seq = d.seq,
         epoch = d.epoch, state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END,
-        error = d.error, updated_at = to_timestamp(%b::float8),
-        ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, to_timestamp(%b::float8)) END
-    FROM d WHERE r.id = d.id AND r.version = d.expected
+        error = d.error, updated_at = {now}, ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
+    FROM {d} WHERE r.id = d.id AND r.version = d.expected
     RETURNING 1
 )
-SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'runs')
-"""
+""",
+    counted=("updated_runs", "runs"),
+)
 
-INSERT_EVENTS = """
-INSERT INTO events (run_id, seq, at, type, actor, reason, data)
-SELECT d.run_id, d.seq, to_timestamp(%b::float8), d.type, d.actor, d.reason, d.data
-FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[], %b::text[])
-    AS d (run_id, seq, type, actor, reason, data)
-"""
+NEW_RUNS = Part(
+    "id uuid, owner_id uuid, template_id uuid, template_name text, template_version int, status text, reason text,"
+    " version bigint, seq int, epoch int, state text, input text, output text, error text, labels text,"
+    " trigger_type text, created_by uuid, forked_from uuid, forked_snapshot uuid,"
+    " parent_run uuid, parent_no int, created_at float8, ended bool",
+    """
+new_runs AS (
+    INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
+        state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run,
+        parent_no, created_at, started_at, updated_at, ended_at)
+    SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
+        d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
+        d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), {now}, {now},
+        CASE WHEN d.ended THEN {now} END
+    FROM {d}
+)
+""",
+)
 
-PUT_STEPS = """
-INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, input, output, error, gate_id, due_at,
-    created_at, started_at, ended_at)
-SELECT d.run_id, d.no, d.path, d.scope, d.iteration, d.visit, d.kind, d.status, d.seq, d.input, d.output, d.error,
-    d.gate_id, to_timestamp(d.due), n.now, n.now, CASE WHEN d.ended THEN n.now END
-FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[], %b::int[],
-    %b::text[], %b::text[], %b::text[], %b::uuid[], %b::float8[], %b::bool[])
-    AS d (run_id, no, path, scope, iteration, visit, kind, status, seq, input, output, error, gate_id, due, ended),
-    (SELECT to_timestamp(%b::float8) AS now) n
-ON CONFLICT (run_id, no) DO UPDATE SET status = excluded.status, seq = excluded.seq, visit = excluded.visit,
-    input = excluded.input, output = excluded.output, error = excluded.error, gate_id = excluded.gate_id,
-    due_at = excluded.due_at, started_at = excluded.started_at, ended_at = excluded.ended_at
-"""
+EVENTS = Part(
+    "run_id uuid, seq int, type text, actor text, reason text, data text",
+    """
+new_events AS (
+    INSERT INTO events (run_id, seq, at, type, actor, reason, data)
+    SELECT d.run_id, d.seq, {now}, d.type, d.actor, d.reason, d.data FROM {d}
+)
+""",
+)
 
-CHANGE_STEPS = """
-WITH u AS (
+STEPS = Part(
+    "run_id uuid, no int, path text, scope text, iteration text, visit int, kind text, status text, seq int,"
+    " input text, output text, error text, gate_id uuid, due float8, ended bool",
+    """
+put_steps AS (
+    INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, input, output, error, gate_id,
+        due_at, created_at, started_at, ended_at)
+    SELECT d.run_id, d.no, d.path, d.scope, d.iteration, d.visit, d.kind, d.status, d.seq, d.input, d.output, d.error,
+        d.gate_id, to_timestamp(d.due), {now}, {now}, CASE WHEN d.ended THEN {now} END
+    FROM {d}
+    ON CONFLICT (run_id, no) DO UPDATE SET status = excluded.status, seq = excluded.seq, visit = excluded.visit,
+        input = excluded.input, output = excluded.output, error = excluded.error, gate_id = excluded.gate_id,
+        due_at = excluded.due_at, started_at = excluded.started_at, ended_at = excluded.ended_at
+)
+""",
+)
+
+CHANGES = Part(
+    "run_id uuid, no int, status text, seq int, output text, error text, due float8, ended bool",
+    """
+changed_steps AS (
     UPDATE steps s SET status = d.status, seq = d.seq, output = coalesce(d.output, s.output),
-        error = coalesce(d.error, s.error), due_at = to_timestamp(d.due),
-        ended_at = CASE WHEN d.ended THEN to_timestamp(%b::float8) END
-    FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::int[], %b::text[], %b::text[], %b::float8[], %b::bool[])
-        AS d (run_id, no, status, seq, output, error, due, ended)
-    WHERE s.run_id = d.run_id AND s.no = d.no
+        error = coalesce(d.error, s.error), due_at = to_timestamp(d.due), ended_at = CASE WHEN d.ended THEN {now} END
+    FROM {d} WHERE s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
 )
-SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'steps')
-"""
+""",
+    counted=("changed_steps", "steps"),
+)
 
-INSERT_DISPATCH = """
-INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
-    sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id, leased_at,
-    created_at)
-SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
-    d.request, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
-    CASE WHEN d.executor_id IS NULL THEN to_timestamp(d.queue_deadline) END, to_timestamp(d.total_deadline),
-    d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN n.now END, n.now
-FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[], %b::text[],
-    %b::text[], %b::int[], %b::text[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
-    %b::float8[], %b::text[])
-    AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request, sealed,
-    max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id),
-    (SELECT to_timestamp(%b::float8) AS now) n
-"""
+DISPATCH = Part(
+    "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
+    " queue text, priority int, request text, sealed bool, max_attempts int, clocks text, fence bigint,"
+    " available_at float8, queue_deadline float8, total_deadline float8, executor_id text",
+    """
+new_dispatch AS (
+    INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
+        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id,
+        leased_at, created_at)
+    SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
+        d.request, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
+        CASE WHEN d.executor_id IS NULL THEN to_timestamp(d.queue_deadline) END, to_timestamp(d.total_deadline),
+        d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN {now} END, {now}
+    FROM {d}
+)
+""",
+)
 
 #: A step that had ended is dispatched again with the input its row recorded.
-REDISPATCH = """
-WITH d AS (
-    SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[],
-        %b::text[], %b::text[], %b::int[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
-        %b::float8[], %b::text[])
-        AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, sealed, max_attempts,
-        clocks, fence, available_at, queue_deadline, total_deadline, request)
-), i AS (
+REDISPATCH = Part(
+    "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
+    " queue text, priority int, sealed bool, max_attempts int, clocks text, fence bigint, available_at float8,"
+    " queue_deadline float8, total_deadline float8, request text",
+    """
+dispatched_again AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
         sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
         coalesce(d.request, s.input), d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
         to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
-    FROM d JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
+    FROM {d} JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
 )
-SELECT wfe_expect((SELECT count(*) FROM i), %b::bigint, 'steps to run again')
-"""
+""",
+    counted=("dispatched_again", "steps to run again"),
+)
 
 #: Another attempt of a live step: the row stays and is free again later.
-AGAIN = """
-WITH u AS (
+AGAIN = Part(
+    "run_id uuid, no int, fence bigint, next_fence bigint, attempt int, available_at float8, error text",
+    """
+freed AS (
     UPDATE dispatch q SET executor_id = NULL, leased_at = NULL, progress = NULL, fence = d.next_fence,
         attempt = d.attempt, available_at = to_timestamp(d.available_at), error = d.error,
         queue_deadline = to_timestamp(d.available_at + (q.clocks::json ->> 'queue')::float8)
-    FROM unnest(%b::uuid[], %b::int[], %b::bigint[], %b::bigint[], %b::int[], %b::float8[], %b::text[])
-        AS d (run_id, no, fence, next_fence, attempt, available_at, error)
-    WHERE q.run_id = d.run_id AND q.no = d.no AND q.fence = d.fence
+    FROM {d} WHERE q.run_id = d.run_id AND q.no = d.no AND q.fence = d.fence
     RETURNING 1
 )
-SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'leases')
-"""
+""",
+    counted=("freed", "leases"),
+)
 
-#: Steps that ended: their dispatch row becomes their step row. Answers who holds one that must be stopped.
-FINISH = """
-WITH gone AS (
-    DELETE FROM dispatch q
-    USING unnest(%b::uuid[], %b::int[], %b::bigint[], %b::text[], %b::int[], %b::int[], %b::text[], %b::text[],
-        %b::text[], %b::float8[], %b::text[])
-        AS d (run_id, no, expected, status, seq, attempts, output, fault, executor, started, stop)
+#: Steps that ended: their dispatch row becomes their step row. `gone` tells who holds one that must be stopped.
+FINISHED = Part(
+    "run_id uuid, no int, expected bigint, status text, seq int, attempts int, output text, fault text,"
+    " executor text, started float8, stop text",
+    """
+gone AS (
+    DELETE FROM dispatch q USING {d}
     WHERE q.run_id = d.run_id AND q.no = d.no AND (d.expected IS NULL OR q.fence = d.expected)
     RETURNING q.run_id, q.no, q.path, q.scope, q.iteration, q.visit, q.kind, q.attempt, q.max_attempts, q.lease_losses,
         q.request, q.executor_id, q.leased_at, q.created_at, q.fence, q.error, d.status, d.seq, d.attempts, d.output,
@@ -147,160 +197,194 @@ WITH gone AS (
         lease_losses, input, output, error, executor, created_at, started_at, ended_at)
     SELECT run_id, no, path, scope, iteration, visit, kind, status, seq, coalesce(attempts, attempt - 1), max_attempts,
         lease_losses, request, output, CASE WHEN status = 'completed' THEN NULL ELSE coalesce(fault, error) END,
-        coalesce(nullif(executor, ''), executor_id, ''), created_at, coalesce(to_timestamp(started), leased_at),
-        to_timestamp(%b::float8)
+        coalesce(nullif(executor, ''), executor_id, ''), created_at, coalesce(to_timestamp(started), leased_at), {now}
     FROM gone
     ON CONFLICT (run_id, no) DO UPDATE SET status = excluded.status, seq = excluded.seq, visit = excluded.visit,
         input = excluded.input, attempts = excluded.attempts, max_attempts = excluded.max_attempts,
         lease_losses = excluded.lease_losses, output = excluded.output, error = excluded.error,
         executor = excluded.executor, started_at = excluded.started_at, ended_at = excluded.ended_at
 )
-SELECT wfe_expect(count(*), %b::bigint, 'leases'),
-    array_agg(run_id) FILTER (WHERE stop <> '' AND executor_id IS NOT NULL),
-    array_agg(no) FILTER (WHERE stop <> '' AND executor_id IS NOT NULL),
-    array_agg(fence) FILTER (WHERE stop <> '' AND executor_id IS NOT NULL),
-    array_agg(executor_id) FILTER (WHERE stop <> '' AND executor_id IS NOT NULL),
-    array_agg(stop) FILTER (WHERE stop <> '' AND executor_id IS NOT NULL)
-FROM gone
+""",
+    counted=("gone", "leases"),
+)
+#: JSON of the leases that ended under executors that still hold them; null when there are none.
+STOPPED = """
+(SELECT json_agg(json_build_array(run_id, no, fence, executor_id, stop))
+    FROM gone WHERE stop <> '' AND executor_id IS NOT NULL)
 """
 
-SET_TIMERS = """
-INSERT INTO timers (run_id, no, due_at)
-SELECT d.run_id, d.no, to_timestamp(d.due) FROM unnest(%b::uuid[], %b::int[], %b::float8[]) AS d (run_id, no, due)
-ON CONFLICT (run_id, no) DO UPDATE SET due_at = excluded.due_at
-"""
+TIMERS = Part(
+    "run_id uuid, no int, due float8",
+    """
+set_timers AS (
+    INSERT INTO timers (run_id, no, due_at) SELECT d.run_id, d.no, to_timestamp(d.due) FROM {d}
+    ON CONFLICT (run_id, no) DO UPDATE SET due_at = excluded.due_at
+)
+""",
+)
 
-CLEAR_TIMERS = """
-DELETE FROM timers t USING unnest(%b::uuid[], %b::int[]) AS d (run_id, no) WHERE t.run_id = d.run_id AND t.no = d.no
-"""
+TIMERS_OFF = Part(
+    "run_id uuid, no int",
+    "cleared_timers AS (DELETE FROM timers t USING {d} WHERE t.run_id = d.run_id AND t.no = d.no)",
+)
 
-INSERT_GATES = """
-INSERT INTO gates (id, run_id, no, owner_id, path, iteration, status, title, body, payload, policy, digest, started_by,
-    replaces, created_at, expires_at, on_expiry)
-SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration, 'open', d.title, d.body, d.payload, d.policy, d.digest,
-    d.started_by, d.replaces, to_timestamp(%b::float8), to_timestamp(d.expires), d.on_expiry
-FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::text[], %b::text[], %b::uuid[], %b::uuid[], %b::float8[], %b::text[])
-    AS d (id, run_id, no, owner_id, path, iteration, title, body, payload, policy, digest, started_by, replaces,
-    expires, on_expiry)
-"""
+GATES = Part(
+    "id uuid, run_id uuid, no int, owner_id uuid, path text, iteration text, title text, body text, payload text,"
+    " policy text, digest text, started_by uuid, replaces uuid, expires float8, on_expiry text",
+    """
+new_gates AS (
+    INSERT INTO gates (id, run_id, no, owner_id, path, iteration, status, title, body, payload, policy, digest,
+        started_by, replaces, created_at, expires_at, on_expiry)
+    SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration, 'open', d.title, d.body, d.payload, d.policy,
+        d.digest, d.started_by, d.replaces, {now}, to_timestamp(d.expires), d.on_expiry
+    FROM {d}
+)
+""",
+)
 
-CLOSE_GATES = """
-WITH u AS (
-    UPDATE gates g SET status = d.status, decided_at = to_timestamp(%b::float8), told_at = to_timestamp(%b::float8)
-    FROM unnest(%b::uuid[], %b::text[]) AS d (id, status)
-    WHERE g.id = d.id AND g.status = 'open'
+GATES_OFF = Part(
+    "id uuid, status text",
+    """
+closed_gates AS (
+    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}
+    FROM {d} WHERE g.id = d.id AND g.status = 'open'
     RETURNING 1
 )
-SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'open gates')
-"""
+""",
+    counted=("closed_gates", "open gates"),
+)
 
-TOLD_GATES = """
-UPDATE gates g SET told_at = to_timestamp(%b::float8) FROM unnest(%b::uuid[]) AS d (id)
-WHERE g.id = d.id AND g.told_at IS NULL
-"""
+TOLD = Part(
+    "id uuid",
+    "told_gates AS (UPDATE gates g SET told_at = {now} FROM {d} WHERE g.id = d.id AND g.told_at IS NULL)",
+)
 
-INSERT_SNAPSHOTS = """
-INSERT INTO snapshots (run_id, id, seq, kind, name, state, created_at)
-SELECT d.run_id, d.id, d.seq, d.kind, d.name, d.state, to_timestamp(%b::float8)
-FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[])
-    AS d (run_id, id, seq, kind, name, state)
-"""
+SNAPSHOTS = Part(
+    "run_id uuid, id uuid, seq int, kind text, name text, state text",
+    """
+new_snapshots AS (
+    INSERT INTO snapshots (run_id, id, seq, kind, name, state, created_at)
+    SELECT d.run_id, d.id, d.seq, d.kind, d.name, d.state, {now} FROM {d}
+)
+""",
+)
 
-HOLD_DISPATCH = """
-UPDATE dispatch q SET held = true FROM unnest(%b::uuid[]) AS d (run_id) WHERE q.run_id = d.run_id
-"""
-
-HOLD_GATES = """
-UPDATE gates g SET held_at = to_timestamp(%b::float8) FROM unnest(%b::uuid[]) AS d (run_id)
-WHERE g.run_id = d.run_id AND g.status = 'open'
-"""
+HOLD = Part(
+    "run_id uuid",
+    """
+held_dispatch AS (UPDATE dispatch q SET held = true FROM {d} WHERE q.run_id = d.run_id),
+held_gates AS (
+    UPDATE gates g SET held_at = {now} FROM {d} WHERE g.run_id = d.run_id AND g.status = 'open'
+)
+""",
+)
 
 #: Everything frozen goes on, later by the length of the pause.
-RELEASE_DISPATCH = """
-UPDATE dispatch q SET held = false, available_at = q.available_at + make_interval(secs => d.seconds),
-    queue_deadline = q.queue_deadline + make_interval(secs => d.seconds),
-    total_deadline = q.total_deadline + make_interval(secs => d.seconds)
-FROM unnest(%b::uuid[], %b::float8[]) AS d (run_id, seconds) WHERE q.run_id = d.run_id
-"""
+RELEASE = Part(
+    "run_id uuid, seconds float8",
+    """
+released_dispatch AS (
+    UPDATE dispatch q SET held = false, available_at = q.available_at + make_interval(secs => d.seconds),
+        queue_deadline = q.queue_deadline + make_interval(secs => d.seconds),
+        total_deadline = q.total_deadline + make_interval(secs => d.seconds)
+    FROM {d} WHERE q.run_id = d.run_id
+), released_gates AS (
+    UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds)
+    FROM {d} WHERE g.run_id = d.run_id AND g.held_at IS NOT NULL
+)
+""",
+)
 
-RELEASE_GATES = """
-UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds)
-FROM unnest(%b::uuid[], %b::float8[]) AS d (run_id, seconds) WHERE g.run_id = d.run_id AND g.held_at IS NOT NULL
-"""
-
-ROLL_BACK_STEPS = """
-UPDATE steps s SET status = 'rolled_back'
-FROM unnest(%b::uuid[], %b::int[]) AS d (run_id, seq)
-WHERE s.run_id = d.run_id AND s.status <> 'rolled_back' AND s.seq > d.seq
-"""
+ROLLED_BACK = Part(
+    "run_id uuid, seq int",
+    """
+rolled_back AS (
+    UPDATE steps s SET status = 'rolled_back' FROM {d}
+    WHERE s.run_id = d.run_id AND s.status <> 'rolled_back' AND s.seq > d.seq
+)
+""",
+)
 
 #: What was live at the point a run goes back to is entered anew, under another number.
-UNDO_STEPS = """
-UPDATE steps s SET status = 'rolled_back'
-FROM unnest(%b::uuid[], %b::int[]) AS d (run_id, no)
-WHERE s.run_id = d.run_id AND s.no = d.no
-"""
+UNDONE = Part(
+    "run_id uuid, no int",
+    "undone AS (UPDATE steps s SET status = 'rolled_back' FROM {d} WHERE s.run_id = d.run_id AND s.no = d.no)",
+)
 
-INSERT_SIGNALS = """
-INSERT INTO signals (run_id, id, name, payload, at)
-SELECT d.run_id, d.id, d.name, d.payload, to_timestamp(%b::float8)
-FROM unnest(%b::uuid[], %b::uuid[], %b::text[], %b::text[]) AS d (run_id, id, name, payload)
-"""
+SIGNALS = Part(
+    "run_id uuid, id uuid, name text, payload text",
+    """
+new_signals AS (
+    INSERT INTO signals (run_id, id, name, payload, at) SELECT d.run_id, d.id, d.name, d.payload, {now} FROM {d}
+)
+""",
+)
 
 #: What steps want of their child runs; a later wish takes the place of an earlier one.
-WISH_CHILDREN = """
-INSERT INTO children (run_id, no, child_id, owner_id, started_by, wish, request, wished_at)
-SELECT d.run_id, d.no, d.child_id, d.owner_id, d.started_by, d.wish, d.request, to_timestamp(%b::float8)
-FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::uuid[], %b::uuid[], %b::text[], %b::text[])
-    AS d (run_id, no, child_id, owner_id, started_by, wish, request)
-ON CONFLICT (run_id, no) DO UPDATE SET child_id = excluded.child_id, wish = excluded.wish, done = false, ended = false,
-    wished_at = excluded.wished_at
-"""
+CHILDREN = Part(
+    "run_id uuid, no int, child_id uuid, owner_id uuid, started_by uuid, wish text, request text",
+    """
+wished_children AS (
+    INSERT INTO children (run_id, no, child_id, owner_id, started_by, wish, request, wished_at)
+    SELECT d.run_id, d.no, d.child_id, d.owner_id, d.started_by, d.wish, d.request, {now} FROM {d}
+    ON CONFLICT (run_id, no) DO UPDATE SET child_id = excluded.child_id, wish = excluded.wish, done = false,
+        ended = false, wished_at = excluded.wished_at
+)
+""",
+)
 
-FORGET_CHILDREN = """
-DELETE FROM children c USING unnest(%b::uuid[], %b::int[]) AS d (run_id, no) WHERE c.run_id = d.run_id AND c.no = d.no
-"""
+CHILDREN_DONE = Part(
+    "run_id uuid, no int",
+    "forgotten_children AS (DELETE FROM children c USING {d} WHERE c.run_id = d.run_id AND c.no = d.no)",
+)
 
 #: A child begins only while its parent still wants it to.
-CHILDREN_BEGUN = """
-WITH u AS (
-    UPDATE children c SET done = true FROM unnest(%b::uuid[]) AS d (id)
-    WHERE c.child_id = d.id AND c.wish = 'start'
+CHILDREN_BEGUN = Part(
+    "id uuid",
+    """
+begun_children AS (
+    UPDATE children c SET done = true FROM {d} WHERE c.child_id = d.id AND c.wish = 'start'
     RETURNING 1
 )
-SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'parents that wait')
-"""
+""",
+    counted=("begun_children", "parents that wait"),
+)
 
 #: A child's end is noted with it, for telling its parent.
-CHILDREN_ENDED = """
-UPDATE children c SET ended = true FROM unnest(%b::uuid[]) AS d (id)
-WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
-"""
+CHILDREN_ENDED = Part(
+    "id uuid",
+    """
+ended_children AS (
+    UPDATE children c SET ended = true FROM {d} WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
+)
+""",
+)
 
-INSERT_KEYS = """
-INSERT INTO idempotency (owner_id, key, request_hash, run_id)
-SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[])
-"""
+KEYS = Part(
+    "owner_id uuid, key text, request_hash bytea, run_id uuid",
+    "new_keys AS (INSERT INTO idempotency (owner_id, key, request_hash, run_id) SELECT d.* FROM {d})",
+)
 
-INSERT_SEALED = """
-INSERT INTO sealed_values (run_id, name, ciphertext) SELECT * FROM unnest(%b::uuid[], %b::text[], %b::bytea[])
-"""
+SEALED = Part(
+    "run_id uuid, name text, ciphertext bytea",
+    "new_sealed AS (INSERT INTO sealed_values (run_id, name, ciphertext) SELECT d.* FROM {d})",
+)
 
-#: A fork begins with the finished steps of the run it came from.
-COPY_STEPS = """
-INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts, lease_losses,
-    input, output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
-SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
-    s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at, s.ended_at
-FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::text[]) AS d (run_id, source, seq, live)
-JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status NOT IN ('rolled_back', 'pending')
-    AND NOT d.live::jsonb @> to_jsonb(s.no)
-"""
-
-#: Likewise its sealed values.
-COPY_SEALED = """
-INSERT INTO sealed_values (run_id, name, ciphertext)
-SELECT d.run_id, v.name, v.ciphertext FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, source)
-JOIN sealed_values v ON v.run_id = d.source
-"""
+#: A fork begins with the finished steps of the run it came from, and its sealed values.
+COPIES = Part(
+    "run_id uuid, source uuid, seq int, live text",
+    """
+copied_steps AS (
+    INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts,
+        lease_losses, input, output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
+    SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
+        s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at,
+        s.ended_at
+    FROM {d} JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq
+        AND s.status NOT IN ('rolled_back', 'pending') AND NOT d.live::jsonb @> to_jsonb(s.no)
+), copied_sealed AS (
+    INSERT INTO sealed_values (run_id, name, ciphertext)
+    SELECT d.run_id, v.name, v.ciphertext FROM {d} JOIN sealed_values v ON v.run_id = d.source
+)
+""",
+)

@@ -105,7 +105,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     cache = Cache(settings.cache_runs)
     dispatcher = Dispatcher(bus, database, clock, scheduler)
     dispatcher_ref.append(dispatcher)
-    watchers = Watchers(lambda run: _announce(bus, scheduler, [run]))
+    watchers = Watchers(lambda runs: _announce(bus, scheduler, runs))
 
     async def load_entries(runs: Iterable[UUID]) -> dict[UUID, Entry]:
         async with database.connection() as connection:
@@ -274,8 +274,9 @@ async def _listen(
             watchers.remember(told.scheduler, [UUID(bytes=run) for run in told.runs], clock.now())
 
     async def on_moved(message: Msg) -> None:
-        for run in moved(message.data).runs:
-            watchers.nudge(UUID(bytes=run))
+        told = moved(message.data)
+        for run in told.runs:
+            watchers.nudge(UUID(bytes=run), ended=run in told.ended)
 
     async def on_template(message: Msg) -> None:
         plans.changed(UUID(bytes=changed(message.data).template))

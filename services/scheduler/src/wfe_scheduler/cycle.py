@@ -17,7 +17,6 @@ from uuid import UUID
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 from wfe_engine import commands as cmd
 from wfe_engine.decide import Decision, decide
 from wfe_engine.errors import NotFound, Unavailable, WfeError
@@ -27,6 +26,7 @@ from wfe_engine.values import Deferred
 from wfe_store import commit as store
 from wfe_store.batch import Batch
 from wfe_store.commit import Lost, Stopped, Unknown
+from wfe_store.wire import Wire
 
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.entries import Cache, Entry, Item
@@ -87,8 +87,9 @@ class Cycle:
         self._inbox: deque[Item] = deque()
         self._loading: dict[UUID, list[Item]] = {}
         self._to_load: list[UUID] = []
+        self._reading = False
         self._wake = asyncio.Event()
-        self._free: asyncio.Queue[AsyncConnection[Any] | None] = asyncio.Queue()
+        self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
             self._free.put_nowait(None)
         self._cycles = cycles
@@ -103,6 +104,11 @@ class Cycle:
     def depth(self) -> int:
         """Commands that wait to be decided."""
         return len(self._inbox)
+
+    def goes_on(self, owner: UUID, run: UUID) -> bool:
+        """Whether a run of this owner is in memory, so has not ended as far as is known here."""
+        entry = self._cache.get(run)
+        return entry is not None and entry.owner == owner and entry.state.status not in ENDED
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -245,12 +251,20 @@ class Cycle:
             return
         self._loading[item.run] = [item]
         self._to_load.append(item.run)
-        if len(self._to_load) == 1:
+        if not self._reading:
+            self._reading = True
             self._spawn(self._load_waiting())
 
     async def _load_waiting(self) -> None:
         await asyncio.sleep(0)  # let the batch that is being taken finish: one read for all of it
-        ids, self._to_load = self._to_load, []
+        try:
+            while self._to_load:  # those that came during one read make the next
+                ids, self._to_load = self._to_load, []
+                await self._load_some(ids)
+        finally:
+            self._reading = False
+
+    async def _load_some(self, ids: list[UUID]) -> None:
         try:
             loaded = await self._load(ids)
             fault: Exception | None = None
@@ -270,7 +284,7 @@ class Cycle:
 
     # ---- committing
 
-    async def _one(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> None:
+    async def _one(self, connection: Wire | None, works: list[Work]) -> None:
         try:
             connection = await self._commit(connection, works)
         except Exception:  # noqa: BLE001 - whoever waits must be told, whatever it was
@@ -280,7 +294,7 @@ class Cycle:
         finally:
             self._free.put_nowait(connection)
 
-    async def _commit(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
+    async def _commit(self, connection: Wire | None, works: list[Work]) -> Wire | None:
         # By id: the order in which all schedulers lock runs.
         works.sort(key=lambda work: work.entry.run)
         batch = Batch(works[0].now)
@@ -335,7 +349,7 @@ class Cycle:
             item.done(fault)
         self._release(work.entry)
 
-    async def _singles(self, connection: AsyncConnection[Any] | None, works: list[Work]) -> AsyncConnection[Any] | None:
+    async def _singles(self, connection: Wire | None, works: list[Work]) -> Wire | None:
         """Decide the runs of a batch that was not committed one by one, from what the store has."""
         for work in works:
             for executor in work.leases.values():
@@ -346,9 +360,7 @@ class Cycle:
             self._release(work.entry)
         return connection
 
-    async def _single(
-        self, connection: AsyncConnection[Any] | None, item: Item, before: Work
-    ) -> AsyncConnection[Any] | None:
+    async def _single(self, connection: Wire | None, item: Item, before: Work) -> Wire | None:
         fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
         for attempt in range(5):
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections.abc import Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -21,6 +21,7 @@ from wfe_engine.errors import (
     ResourceExhausted,
     StateConflict,
     Unavailable,
+    WfeError,
 )
 from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
@@ -34,11 +35,11 @@ from wfe_store.leases import live_handlers
 from wfe_store.load import (
     LoadedRun,
     SnapshotState,
+    known_signals,
     load_inputs,
     load_keys,
     load_runs,
     load_snapshot,
-    signal_known,
     steps_within,
 )
 from wfe_store.pool import Database
@@ -53,6 +54,9 @@ from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer
 from wfe_scheduler.unsealing import check_secrets
 from wfe_scheduler.watch import Nudges, Watchers
+
+#: Seconds for which Idempotency-Keys are looked up before a start, once one has come again.
+_LOOK_SECONDS = 30.0
 
 _encode = msgspec.json.encode
 
@@ -81,6 +85,8 @@ class Engine:
         self._sealer = sealer
         self._most_waiting = most_waiting
         self._keys = Gather(self._load_keys)
+        self._signals = Gather(self._known_signals)
+        self._look_until = 0.0
         self._starting: dict[tuple[UUID, str], tuple[bytes, asyncio.Future[StartedRun]]] = {}
 
     # ---- starting
@@ -292,17 +298,25 @@ class Engine:
             if under_way[0] != body_hash:
                 raise _key_reused(key)
             return await asyncio.shield(under_way[1])
-        future: asyncio.Future[StartedRun] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[StartedRun] = loop.create_future()
         self._starting[place] = (body_hash, future)
         try:
-            started = await self._known(place, body_hash)
+            # Most keys are new, and the store refuses those that are not. That costs the runs of the same commit a
+            # little, so once a key has come again keys are looked up first for a while.
+            started = await self._known(place, body_hash) if loop.time() < self._look_until else None
             if started is None:
                 try:
                     started = await begin()
-                except Lost:
-                    started = await self._known(place, body_hash)  # another scheduler was first
+                except (ResourceExhausted, Unavailable):
+                    raise
+                except (Lost, WfeError) as refusal:
+                    started = await self._known(place, body_hash)
                     if started is None:
-                        raise Unavailable("the start could not be committed; try again") from None
+                        if isinstance(refusal, Lost):
+                            raise Unavailable("the start could not be committed; try again") from None
+                        raise
+                    self._look_until = loop.time() + _LOOK_SECONDS
             future.set_result(started)
             return started
         except BaseException as fault:
@@ -369,11 +383,13 @@ class Engine:
     ) -> None:
         """Tell a run something; the same key tells it once."""
         signal = new_run_id() if idempotency_key is None else uuid5(run_id, f"{name}\0{idempotency_key}")
-        if idempotency_key is not None:
-            async with self._database.connection() as connection:
-                if await signal_known(connection, caller.owner_id, run_id, signal):
-                    return
+        if idempotency_key is not None and await self._signals.get((caller.owner_id, run_id, signal)):
+            return
         await self._submit(run_id, cmd.Signal(signal=str(signal), name=name, payload=payload), caller, reason)
+
+    async def _known_signals(self, wanted: list[tuple[UUID, UUID, UUID]]) -> dict[tuple[UUID, UUID, UUID], bool]:
+        async with self._database.connection() as connection:
+            return await known_signals(connection, wanted)
 
     async def answer(self, run_id: UUID, command: cmd.Command) -> None:
         """Let a run have the answer to a callback; the token was the credential."""
@@ -443,9 +459,13 @@ class Engine:
 
     # ---- the rest
 
-    def watch(self, run_id: UUID) -> AbstractAsyncContextManager[Nudges]:
+    def watch(self, run_id: UUID, *, ends: bool = False) -> AbstractContextManager[Nudges]:
         """Nudges for a run."""
-        return self._watchers.watch(run_id)
+        return self._watchers.watch(run_id, ends=ends)
+
+    def goes_on(self, owner_id: UUID, run_id: UUID) -> bool:
+        """Whether a run of the owner is known here as one that has not ended."""
+        return self._cycle.goes_on(owner_id, run_id)
 
     async def template_changed(self, template_id: UUID) -> None:
         """Tell every scheduler, this one first."""

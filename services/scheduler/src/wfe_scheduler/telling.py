@@ -8,6 +8,7 @@ from uuid import UUID
 from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
+from wfe_engine.state import ENDED
 
 from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
@@ -49,17 +50,23 @@ class Teller:
         self._children.committed(outcome)
         now = self._clock.now()
         elsewhere: dict[str, list[bytes]] = {}
+        ended: set[bytes] = set()
         for work in outcome.works:
             run = work.entry.run
-            self._watchers.nudge(run)
+            over = work.state.status in ENDED
+            self._watchers.nudge(run, ended=over)
             for scheduler in self._watchers.elsewhere(run, now):
                 elsewhere.setdefault(scheduler, []).append(run.bytes)
+                if over:
+                    ended.add(run.bytes)
             for effects in work.effects:
                 for no, due in effects.timers.items():
                     if due is not None and due - now < NEAR_SECONDS:
                         self._timer(run, no, due, now)
         for scheduler, runs in elsewhere.items():
-            self._publish(subjects.moved_for(scheduler), m.Moved(runs=tuple(runs)))
+            self._publish(
+                subjects.moved_for(scheduler), m.Moved(runs=tuple(runs), ended=frozenset(ended.intersection(runs)))
+            )
         stops: dict[tuple[str, str], list[m.LeaseRef]] = {}
         for lease in outcome.stopped:
             ref = m.LeaseRef(run=lease.run.bytes, no=lease.no, fence=lease.fence)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 #: A watcher looks by itself after this long: a lost nudge costs this much latency.
@@ -14,55 +14,84 @@ INTEREST_SECONDS = 30.0
 
 
 class Nudges:
-    """Says when a run may have new events."""
+    """Says when a run may have new events.
 
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
+    Args:
+        ends: Whether only the run's end is of interest.
+
+    Attributes:
+        ended: Whether the run's end was committed here while this was waited on.
+    """
+
+    __slots__ = ("_new", "_waiting", "ended", "ends")
+
+    def __init__(self, *, ends: bool = False) -> None:
+        self.ends = ends
+        self.ended = False
+        self._new = False
+        self._waiting: asyncio.Future[None] | None = None
 
     def nudge(self) -> None:
         """Something is new."""
-        self._event.set()
+        self._new = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound on waiting is its purpose
         """Wait until something may be new; False when the time ran out first.
 
         Returns early, and True, after FALLBACK_SECONDS: nudges can be lost.
         """
-        bound = min(timeout, FALLBACK_SECONDS)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), bound)
-            self._event.clear()
-            return True
-        return timeout > FALLBACK_SECONDS
+        if not self._new:
+            loop = asyncio.get_running_loop()
+            self._waiting = loop.create_future()
+            timer = loop.call_later(min(timeout, FALLBACK_SECONDS), self._wake)
+            try:
+                await self._waiting
+            finally:
+                timer.cancel()
+                self._waiting = None
+        new, self._new = self._new, False
+        return new or timeout > FALLBACK_SECONDS
 
 
 class Watchers:
     """Watchers by run.
 
     Args:
-        announce: Tells the other schedulers that a run is watched here.
+        announce: Tells the other schedulers that runs are watched here.
     """
 
-    def __init__(self, announce: Callable[[UUID], None]) -> None:
+    def __init__(self, announce: Callable[[list[UUID]], None]) -> None:
         self._announce = announce
+        self._unsaid: list[UUID] = []
         self._local: dict[UUID, set[Nudges]] = {}
         self._remote: dict[UUID, dict[str, float]] = {}
 
-    @asynccontextmanager
-    async def watch(self, run: UUID) -> AsyncIterator[Nudges]:
-        """Nudges for a run while the block lasts."""
-        nudges = Nudges()
-        first = run not in self._local
-        self._local.setdefault(run, set()).add(nudges)
-        if first:
-            self._announce(run)
+    @contextmanager
+    def watch(self, run: UUID, *, ends: bool = False) -> Iterator[Nudges]:
+        """Nudges for a run while the block lasts; only for its end with `ends`."""
+        nudges = Nudges(ends=ends)
+        here = self._local.get(run)
+        if here is None:
+            here = self._local[run] = set()
+            self._unsaid.append(run)
+            if len(self._unsaid) == 1:
+                asyncio.get_running_loop().call_soon(self._say)
+        here.add(nudges)
         try:
             yield nudges
         finally:
-            here = self._local[run]
             here.discard(nudges)
             if not here:
                 del self._local[run]
+
+    def _say(self) -> None:
+        runs, self._unsaid = self._unsaid, []
+        self._announce(runs)
 
     def local_runs(self) -> list[UUID]:
         """Runs watched here."""
@@ -73,10 +102,13 @@ class Watchers:
         for run in runs:
             self._remote.setdefault(run, {})[scheduler] = now + INTEREST_SECONDS
 
-    def nudge(self, run: UUID) -> None:
-        """A run has new events: wake those who watch it here."""
+    def nudge(self, run: UUID, *, ended: bool) -> None:
+        """A run has new events, and has ended or not: wake those who watch it here for that."""
         for nudges in self._local.get(run, ()):
-            nudges.nudge()
+            if ended:
+                nudges.ended = True
+            if ended or not nudges.ends:
+                nudges.nudge()
 
     def elsewhere(self, run: UUID, now: float) -> list[str]:
         """Other schedulers whose clients watch a run."""

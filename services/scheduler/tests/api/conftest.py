@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,7 @@ class Nudges:
     def __init__(self) -> None:
         self.event = asyncio.Event()
         self.waiting = 0
+        self.ended = False
 
     async def wait(self, timeout: float) -> bool:
         self.waiting += 1
@@ -150,8 +151,11 @@ class FakeEngine:
         await self._do("snapshot", *arguments)
         return self.snapshot_id
 
-    @asynccontextmanager
-    async def watch(self, run_id: uuid.UUID) -> AsyncIterator[Nudges]:
+    def goes_on(self, owner_id: uuid.UUID, run_id: uuid.UUID) -> bool:
+        return False
+
+    @contextmanager
+    def watch(self, run_id: uuid.UUID, *, ends: bool = False) -> Iterator[Nudges]:
         nudges = Nudges()
         self.watchers.setdefault(run_id, []).append(nudges)
         try:

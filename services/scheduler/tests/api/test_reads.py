@@ -82,6 +82,25 @@ async def test_a_get_can_wait_for_the_end(api: Api) -> None:
     assert api.engine.watchers[run_id] == []
 
 
+async def test_a_basic_get_is_without_what_belongs_to_the_run(api: Api) -> None:
+    run_id = await api.run(status="completed", output='{"n":1}')
+    await api.event(run_id, 1, "run.completed")
+    full, basic = [
+        plain(
+            await api.workflows.GetWorkflow(
+                pb.GetWorkflowRequest(id=str(run_id), view=view, wait_seconds=9), metadata=api.ann
+            )
+        )
+        for view in ("", "basic")
+    ]
+    assert len(full.pop("events")) == 1
+    assert basic == full
+    refusal = await refused(
+        api.workflows.GetWorkflow(pb.GetWorkflowRequest(id=str(run_id), view="all"), metadata=api.ann)
+    )
+    assert fields(refusal) == {"view"}
+
+
 async def test_a_get_that_waits_in_vain_answers_in_time(api: Api) -> None:
     run_id = await api.run()
     request = pb.GetWorkflowRequest(id=str(run_id), wait_seconds=1)

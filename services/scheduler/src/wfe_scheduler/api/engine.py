@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -34,7 +34,13 @@ class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Nudges(Protocol):
-    """Says when a run may have changed."""
+    """Says when a run may have changed.
+
+    Attributes:
+        ended: Whether the run's end was seen meanwhile.
+    """
+
+    ended: bool
 
     async def wait(self, timeout: float) -> bool:  # noqa: ASYNC109 - a bound on waiting is its purpose
         """Until something may be new, at most `timeout` seconds; False when the time ran out first.
@@ -149,8 +155,15 @@ class Engine(Protocol):
         """
         ...
 
-    def watch(self, run_id: UUID) -> AbstractAsyncContextManager[Nudges]:
-        """Nudges for a run while the block lasts. Does not look whether there is such a run."""
+    def watch(self, run_id: UUID, *, ends: bool = False) -> AbstractContextManager[Nudges]:
+        """Nudges for a run while the block lasts, only for its end with `ends`.
+
+        Does not look whether there is such a run.
+        """
+        ...
+
+    def goes_on(self, owner_id: UUID, run_id: UUID) -> bool:
+        """Whether a run of the owner is known here as one that has not ended; False when the store must be asked."""
         ...
 
     async def template_changed(self, template_id: UUID) -> None:

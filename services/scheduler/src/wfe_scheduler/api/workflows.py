@@ -12,17 +12,20 @@ from uuid import UUID
 from wfe.api.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from wfe_engine import commands as cmd
 from wfe_servicekit.calls import current_caller, http_status
-from wfe_servicekit.checks import Violations, page_limit, plain_text, struct_to_dict
+from wfe_servicekit.checks import Violations, choice, page_limit, plain_text, struct_to_dict
 from wfe_store.history import History
 from wfe_store.pool import Database
-from wfe_store.runs import ENDED, RunDetail, Runs
+from wfe_store.runs import ENDED, Run, RunDetail, Runs, no_run
 
 from wfe_scheduler.api import mapping, requests
 from wfe_scheduler.api.engine import Engine
 from wfe_scheduler.api.payloads import Payloads
+from wfe_scheduler.gather import Gather
 
 #: Seconds one wait for a nudge may take; the nudges' own fallback is shorter.
 _WAIT_SECONDS = 30.0
+#: What a get shows of a run.
+_FULL, _BASIC = "full", "basic"
 #: Events read at once for a watcher.
 _WATCH_PAGE = 200
 
@@ -33,6 +36,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     def __init__(self, engine: Engine, database: Database) -> None:
         self._engine = engine
         self._runs = Runs(database)
+        self._basics = Gather(self._runs.basics)
         self._history = History(database)
 
     async def StartWorkflow(
@@ -83,28 +87,40 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def GetWorkflow(
         self, request: workflow_service_pb2.GetWorkflowRequest, context: Any
     ) -> workflow_pb2.Workflow:
-        """One run with all that belongs to it, once it has ended or `wait_seconds` are over."""
+        """One run, with all that belongs to it or without, once it has ended or `wait_seconds` are over."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
         seconds = requests.at_least(faults, request.wait_seconds, "wait_seconds", 0)
         if seconds > requests.MOST_WAIT_SECONDS:
             faults.add("wait_seconds", f"must be at most {requests.MOST_WAIT_SECONDS}")
+        with faults.collect():
+            choice(request.view or _FULL, "view", (_FULL, _BASIC))
         faults.raise_if_any()
+        owner_id = current_caller().owner_id
         if seconds:
-            await self._until_ended(run_id, seconds)
+            await self._until_ended(owner_id, run_id, seconds)
+        if request.view == _BASIC:
+            return mapping.workflow(await self._look(owner_id, run_id), Payloads())
         return await self._answer(run_id)
 
-    async def _until_ended(self, run_id: UUID, seconds: float) -> None:
+    async def _until_ended(self, owner_id: UUID, run_id: UUID, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
-        owner_id = current_caller().owner_id
         # Watched before it is looked at: an end in between is not missed.
-        async with self._engine.watch(run_id) as nudges:
-            while await self._runs.status(owner_id, run_id) not in ENDED:
+        with self._engine.watch(run_id, ends=True) as nudges:
+            goes_on = self._engine.goes_on(owner_id, run_id)
+            while not nudges.ended and (goes_on or (await self._look(owner_id, run_id)).status not in ENDED):
                 left = deadline - loop.time()
                 if left <= 0:
                     return
+                goes_on = False
                 await nudges.wait(left)
+
+    async def _look(self, owner_id: UUID, run_id: UUID) -> Run:
+        found = await self._basics.get((owner_id, run_id))
+        if found is None:
+            raise no_run(run_id)
+        return found
 
     async def PauseWorkflow(
         self, request: workflow_service_pb2.PauseWorkflowRequest, context: Any
@@ -181,7 +197,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def SignalWorkflow(
         self, request: workflow_service_pb2.SignalWorkflowRequest, context: Any
     ) -> workflow_pb2.Workflow:
-        """Tell a run something; the same Idempotency-Key tells it once."""
+        """Tell a run something; the same Idempotency-Key tells it once. Answers without what belongs to the run."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
         name = requests.signal_name(faults, request.name)
@@ -189,8 +205,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         payload = requests.payload(faults, request.payload, "payload")
         key = requests.idempotency_key(faults)
         faults.raise_if_any()
-        await self._engine.signal(current_caller(), run_id, name, payload, reason, key)
-        return await self._answer(run_id)
+        caller = current_caller()
+        await self._engine.signal(caller, run_id, name, payload, reason, key)
+        return mapping.workflow(await self._look(caller.owner_id, run_id), Payloads())
 
     async def ListEvents(
         self, request: workflow_service_pb2.ListEventsRequest, context: Any
@@ -219,7 +236,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         faults.raise_if_any()
         owner_id = current_caller().owner_id
         begun = False
-        async with self._engine.watch(run_id) as nudges:
+        with self._engine.watch(run_id) as nudges:
             while True:
                 found = await self._history.events(owner_id, run_id, after=after, limit=_WATCH_PAGE)
                 if not begun:

@@ -181,19 +181,23 @@ class GetWorkflowRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the run."""
     wait_seconds: _builtins.int
     """Wait up to this many seconds, at most 60, until the run completed, failed or was cancelled; then answer."""
+    view: _builtins.str
+    """full, also when absent, or basic: without steps, events and approvals."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         wait_seconds: _builtins.int = ...,
+        view: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "view", b"view", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
