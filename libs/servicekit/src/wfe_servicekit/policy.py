@@ -86,6 +86,7 @@ POLICY: Final[Policy] = {
         "RotateKey",
         "RevokeKey",
     ),
+    **_rows("BlobService", _READ, "GetBlob"),
     **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
     **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),

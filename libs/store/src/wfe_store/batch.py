@@ -10,6 +10,8 @@ from wfe_engine.effects import Dispatch, Effects, Redispatch
 from wfe_engine.events import Event, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_status
 
+from wfe_store.blobs import out_of_line
+
 _encode = msgspec.json.encode
 
 
@@ -127,6 +129,7 @@ class Batch:
         self.keys = Columns(4)
         self.sealed = Columns(3)
         self.copies = Columns(3)
+        self.blobs = Columns(4)
 
     def add(self, write: RunWrite) -> None:
         """Take in one run's decisions. Runs must be added in the order of their ids: it is the order of locks."""
@@ -142,7 +145,7 @@ class Batch:
     def _run(self, write: RunWrite) -> None:
         state = write.state
         ended = state.status in ENDED
-        output = _text(write.effects[-1].output) if ended and write.effects else None
+        output = self._value(write.run, write.effects[-1].output) if ended and write.effects else None
         error = None if state.fault is None else _encode(state.fault).decode()
         status, text = shown_status(state), encode_state(state).decode()
         new = write.new
@@ -168,11 +171,12 @@ class Batch:
         run = write.run
         for s in effects.steps:
             self.steps.add(
-                run, s.no, s.path, s.iteration, s.visit, s.kind, s.status, s.seq, _text(s.input), _text(s.output),
+                run, s.no, s.path, s.iteration, s.visit, s.kind, s.status, s.seq, self._value(run, s.input),
+                self._value(run, s.output),
                 _text(s.error), None if s.gate is None else UUID(s.gate), s.due, s.ended,
             )  # fmt: skip
         for c in effects.changes:
-            self.changes.add(run, c.no, c.status, c.seq, _text(c.output), _text(c.error), c.due, c.ended)
+            self.changes.add(run, c.no, c.status, c.seq, self._value(run, c.output), _text(c.error), c.due, c.ended)
         for d in effects.dispatches:
             self._dispatch(write, d)
         for r in effects.redispatches:
@@ -186,7 +190,7 @@ class Batch:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error.decode())
         for f in effects.finished:
             self.finished.add(
-                run, f.no, f.fence, f.status, f.seq, f.attempts, _text(f.output), _text(f.error), f.executor,
+                run, f.no, f.fence, f.status, f.seq, f.attempts, self._value(run, f.output), _text(f.error), f.executor,
                 f.started_at, f.stop,
             )  # fmt: skip
         for no, due in effects.timers.items():
@@ -201,9 +205,13 @@ class Batch:
         queue_deadline, total_deadline = _deadlines(d)
         self.dispatch.add(
             write.run, d.no, write.owner, d.path, d.iteration, d.visit, d.epoch, d.kind, d.queue, write.priority,
-            d.request.decode(), d.sealed, d.max_attempts, _encode(d.clocks).decode(),
+            self._value(write.run, d.request), d.sealed, d.max_attempts, _encode(d.clocks).decode(),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
         )  # fmt: skip
+
+    def _value(self, run: UUID, data: bytes | None) -> str | None:
+        """JSON text of a value, or the reference to it when it is too large for a row."""
+        return None if data is None else out_of_line(data, self.blobs, run)
 
     def _rare(self, write: RunWrite, effects: Effects) -> None:
         run = write.run

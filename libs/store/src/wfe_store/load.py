@@ -11,6 +11,7 @@ import msgspec
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record, record_key
 
+from wfe_store.blobs import StoredBytes, load_blob, load_blobs, read_range, referred
 from wfe_store.pool import Connection
 
 
@@ -68,6 +69,7 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
             steps_cursor = await connection.execute(_STEPS, (wanted,))
         runs = await runs_cursor.fetchall()
         steps = await steps_cursor.fetchall()
+        large = await load_blobs(connection, _references(steps)) if _references(steps) else {}
     loaded = {row[0]: _run(row) for row in runs}
     for run, no, path, status, given, output, attempts, gate in steps:
         found = loaded.get(run)
@@ -75,14 +77,34 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
             continue
         if status in ("completed", "skipped"):
             found.records[record_key("", path)] = Record(
-                status=status, output=None if output is None else output.encode(), attempts=attempts
+                status=status, output=_value(run, output, large), attempts=attempts
             )
         else:
             if given is not None:
-                found.inputs[no] = given.encode()
+                found.inputs[no] = _value(run, given, large) or b"null"
             if gate is not None:
                 found.gates[no] = gate
     return loaded
+
+
+def _references(steps: Sequence[tuple[Any, ...]]) -> list[tuple[UUID, UUID]]:
+    """What of the rows of `_STEPS` is kept out of line and needed: outputs of those that ended, else inputs."""
+    found = []
+    for run, _, _, status, given, output, *_ in steps:
+        text = output if status in ("completed", "skipped") else given
+        blob = referred(text) if text is not None else None
+        if blob is not None:
+            found.append((run, blob[0]))
+    return found
+
+
+def _value(run: UUID, text: str | None, large: dict[tuple[UUID, UUID], bytes]) -> bytes | None:
+    if text is None:
+        return None
+    blob = referred(text)
+    if blob is None:
+        return text.encode()
+    return StoredBytes.of(large.get((run, blob[0]), b"null"), blob[0])
 
 
 def _run(row: tuple[Any, ...]) -> LoadedRun:
@@ -207,14 +229,24 @@ async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) ->
         return None
     cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
     values = {name: bytes(value) for name, value in await cursor.fetchall()}
-    return Sealed(owner=row[0], template=row[1], template_version=row[2], request=row[3].encode(), values=values)
+    blob = referred(row[3])
+    request = row[3].encode() if blob is None else await load_blob(connection, run, *blob) or b"null"
+    return Sealed(owner=row[0], template=row[1], template_version=row[2], request=request, values=values)
 
 
-async def load_request(connection: Connection, run: UUID, no: int, fence: int) -> bytes | None:
-    """The request of a lease; None when it is not held under that fence."""
+async def load_request(
+    connection: Connection, run: UUID, no: int, fence: int, offset: int, length: int
+) -> tuple[bytes, int] | None:
+    """Bytes of a lease's request from an offset, and its whole length; None when it is not held under that fence."""
     cursor = await connection.execute(
         "SELECT request FROM dispatch WHERE run_id = %s AND no = %s AND fence = %s AND executor_id IS NOT NULL",
         (run, no, fence),
     )
     row = await cursor.fetchone()
-    return None if row is None else row[0].encode()
+    if row is None:
+        return None
+    blob = referred(row[0])
+    if blob is not None:
+        return await read_range(connection, run, blob[0], offset, length), blob[1]
+    request = row[0].encode()
+    return request[offset : offset + length], len(request)

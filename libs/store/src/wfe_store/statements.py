@@ -253,6 +253,17 @@ FROM unnest(%b::uuid[], %b::uuid[], %b::int[]) AS d (run_id, source, seq)
 JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status IN ('completed', 'skipped')
 """
 
+INSERT_BLOBS = """
+INSERT INTO blobs (run_id, id, part, data) SELECT * FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::bytea[])
+"""
+
+#: Likewise its large values.
+COPY_BLOBS = """
+INSERT INTO blobs (run_id, id, part, data)
+SELECT d.run_id, b.id, b.part, b.data FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, source)
+JOIN blobs b ON b.run_id = d.source
+"""
+
 #: Likewise its sealed values.
 COPY_SEALED = """
 INSERT INTO sealed_values (run_id, name, ciphertext)

@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from wfe.api.v1 import (
+    blob_service_pb2_grpc,
     secret_service_pb2_grpc,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -36,6 +37,7 @@ from wfe_store.pool import Database
 from wfe_store.secrets import Secrets
 from wfe_store.templates import Templates
 
+from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
@@ -177,6 +179,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 template_service_pb2_grpc.add_TemplateServiceServicer_to_server,
                 TemplateService(engine, Templates(database)),
                 "wfe.api.v1.TemplateService",
+            ),
+            (
+                blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
+                BlobService(database),
+                "wfe.api.v1.BlobService",
             ),
             (
                 secret_service_pb2_grpc.add_SecretServiceServicer_to_server,

@@ -16,6 +16,7 @@ from wfe_engine.effects import Dispatch
 from wfe_engine.errors import Unavailable
 from wfe_engine.plan import Clocks
 from wfe_store import leases
+from wfe_store.blobs import referred
 from wfe_store.leases import ClaimedStep
 from wfe_store.pool import Database
 
@@ -193,7 +194,7 @@ def _claimed(step: ClaimedStep) -> m.Lease:
         iteration=step.iteration,
         visit=step.visit,
         kind=step.kind,
-        request=request if len(request) <= INLINE_BYTES else None,
+        request=request if len(request) <= INLINE_BYTES and referred(step.request) is None else None,
         attempt=step.attempt,
         max_attempts=step.max_attempts,
         idempotency_key=idempotency_key(step.run, step.path, step.iteration, step.visit, step.epoch),
