@@ -10,7 +10,6 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 import wfe_language
-from samples import HANDLERS
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEMPLATES = [
@@ -29,5 +28,5 @@ def test_there_are_templates():
 
 @pytest.mark.parametrize("source", TEMPLATES)
 def test_templates_of_the_documentation(source):
-    assert wfe_language.validate(source, handlers=HANDLERS) == []
+    assert wfe_language.validate(source) == []
     assert [error.message for error in VALIDATOR.iter_errors(wfe_language.load(source)[0])] == []
