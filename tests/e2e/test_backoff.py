@@ -20,7 +20,7 @@ POLICIES = {
     "seconds": "{max_attempts: 2, backoff: fixed, initial: 60ms, jitter: full}",
     "date": "{max_attempts: 2, backoff: fixed, initial: 60ms, jitter: full}",
     "shorter": "{max_attempts: 2, backoff: fixed, initial: 300ms, jitter: none}",
-    "named": "{max_attempts: 2, backoff: fixed, initial: 60ms, jitter: none, on: [HTTP_STATUS]}",
+    "named": "{max_attempts: 2, backoff: fixed, initial: 60ms, jitter: none, on: [HTTP_503]}",
     "others": "{max_attempts: 2, backoff: fixed, initial: 60ms, jitter: none, never: [HTTP_ERROR]}",
 }
 RETRIED = "name: e2e-backoff\nvariables: {witness: {type: string}}\nsteps:\n" + "".join(
@@ -41,7 +41,7 @@ SPANS = {
 #: Policies under which a first failure is the last, with the answer that makes it.
 FINAL = {
     "another code": ("{max_attempts: 5, initial: 60ms, on: [HTTP_ERROR]}", 503),
-    "never this code": ("{max_attempts: 5, initial: 60ms, never: [HTTP_STATUS]}", 503),
+    "never this code": ("{max_attempts: 5, initial: 60ms, never: [HTTP_503]}", 503),
     "no second attempt": ("{max_attempts: 1}", 503),
     "no use in repeating": ("{max_attempts: 5, initial: 60ms}", 404),
 }
@@ -88,7 +88,7 @@ async def test_failures_that_are_not_retried(sam: Rest, start, witness, case):
         witness=witness.url,
     )
     failed = await until(sam, run["id"], "failed")
-    assert (failed["error"]["code"], failed["error"]["details"]["status"]) == ("HTTP_STATUS", status)
+    assert (failed["error"]["code"], failed["error"]["details"]["status"]) == (f"HTTP_{status}", status)
     assert (step_of(failed, "final")["attempts"], len(witness["final"].calls)) == (1, 1)
 
 
@@ -102,4 +102,4 @@ async def test_a_step_fails_when_its_attempts_are_used_up(sam: Rest, start, witn
     )
     failed = await until(sam, run["id"], "failed")
     assert (step_of(failed, "final")["attempts"], len(witness["final"].calls)) == (3, 3)
-    assert step_of(failed, "final")["error"]["code"] == "HTTP_STATUS"
+    assert step_of(failed, "final")["error"]["code"] == "HTTP_503"

@@ -128,8 +128,8 @@ steps:
     failed = await until(sam, run["id"], "failed")
     await wait_for(lambda: [note["what"] for note in notes(file)] == ["started", "cancelled"])
     assert (failed["reason"], failed["error"]["code"], failed["error"]["step"]) == (
-        "http_status",
-        "HTTP_STATUS",
+        "http_400",
+        "HTTP_400",
         "fails",
     )
     assert failed["error"]["details"]["status"] == 400

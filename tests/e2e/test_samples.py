@@ -12,7 +12,7 @@ SAMPLES = {
     "hello": ({"name": "you"}, {"greeting": "Hello, you!"}),
     "one": ({}, None),
     "chain-10": ({}, None),
-    "retry-and-wait": ({"failures": 2}, {"value": {"attempt": 3}, "attempts": 3}),
+    "retry-and-wait": ({"failures": 2}, {"attempts": 3}),
     "data-pipeline-dag": (
         {"orders": [5, 12.5, 30]},
         {"totals": {"orders": 2, "customers": 2}, "report": "2 large orders, 2 customers"},

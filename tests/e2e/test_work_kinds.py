@@ -59,7 +59,8 @@ async def test_an_agents_turn(sam: Rest, root: Rest, publish):
     async with model_server(*replies, key=KEY) as model:
         done = await ran(sam, await publish(AGENT), {"endpoint": model.url, "ticket": "It broke"})
     assert (done["status"], done["output"]) == ("completed", {"topic": "bug", "cost": 0.00002})
-    assert done["steps"][0]["attempts"] == 3, "a limit of rate, a mismatch, and the answer"
+    assert [step["path"].rpartition("/")[2] for step in done["steps"]] == ["classify", "model", "tools"]
+    assert done["steps"][1]["attempts"] == 3, "a limit of rate, a mismatch, and the answer"
     assert model.requests[-1]["messages"][1] == {"role": "user", "content": "Sort: It broke"}
     assert KEY not in json.dumps(done)
 

@@ -375,7 +375,7 @@ BLOBS = Part(
     "new_blobs AS (INSERT INTO blobs (run_id, id, part, data) SELECT d.* FROM {d})",
 )
 
-#: A fork begins with the finished steps of the run it came from, its sealed and its large values.
+#: A fork begins with the finished steps of the run it came from, and its large values.
 COPIES = Part(
     "run_id uuid, source uuid, seq int, live text",
     """
@@ -387,9 +387,6 @@ copied_steps AS (
         s.ended_at
     FROM {d} JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq
         AND s.status NOT IN ('rolled_back', 'pending') AND NOT d.live::jsonb @> to_jsonb(s.no)
-), copied_sealed AS (
-    INSERT INTO sealed_values (run_id, name, ciphertext)
-    SELECT d.run_id, v.name, v.ciphertext FROM {d} JOIN sealed_values v ON v.run_id = d.source
 ), copied_blobs AS (
     INSERT INTO blobs (run_id, id, part, data)
     SELECT d.run_id, b.id, b.part, b.data FROM {d} JOIN blobs b ON b.run_id = d.source

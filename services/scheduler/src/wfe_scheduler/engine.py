@@ -191,6 +191,7 @@ class Engine:
             given = source.labels if labels is None else labels
             new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
             new.forked_from, new.copied_seq = run_id, source.state.seq
+            new.sealed = await sealed_again(self._database, self._sealer, run_id, run)
             async with self._database.connection() as connection:
                 new.not_copied = await steps_within(connection, run_id, again, published.plan.root)
             command = cmd.Start(
