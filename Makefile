@@ -1,4 +1,4 @@
-# Needs Python 3.11 or newer with venv, make, bash and the package registries; everything else comes into .venv.
+# Needs Python 3.11 to 3.14 with venv, make, bash and the package registries; everything else comes into .venv.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory

@@ -18,7 +18,7 @@ from wfe_gateway.openapi import document_file
 
 _JSON = "application/json"
 #: What makes these calls safe to repeat is a header, which no proto file can say.
-_TAKES_KEY = frozenset({"StartWorkflow", "ForkWorkflow"})
+_TAKES_KEY = frozenset({"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "SignalWorkflow"})
 _NEEDS_NO_KEY = frozenset({"SystemService", "CallbackService"})
 _ABOUT = (
     "Durable runs of published templates: start, watch, pause, decide, repeat, roll back.\n\n"

@@ -6,14 +6,20 @@ cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
 PYTHON=${PYTHON:-python3}
-command -v "$PYTHON" >/dev/null || { say "setup: no $PYTHON on PATH; install Python 3.11 or newer"; exit 1; }
-"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "setup: Python 3.11 or newer is needed, this is $("$PYTHON" --version)"; exit 1; }
+command -v "$PYTHON" >/dev/null || { say "setup: no $PYTHON on PATH; install Python 3.11 to 3.14"; exit 1; }
+version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# Some packages of the lock, the database server among them, come ready-made for these versions only.
+case $version in
+  3.1[1-4]) ;;
+  *) say "setup: Python 3.11 to 3.14 is needed, $PYTHON is $version; name another: PYTHON=python3.13 make run"; exit 1 ;;
+esac
 "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null || { say "setup: Python's venv is missing; on Debian: apt-get install python3-venv"; exit 1; }
 
 stamp=.venv/.installed
 want=$(cat requirements.lock libs/*/pyproject.toml services/*/pyproject.toml tools/setup.sh | sha256sum | cut -d' ' -f1)
 [ -x .venv/bin/python ] && [ "$(cat $stamp 2>/dev/null)" = "$want" ] && [ -e .venv/bin/wfe ] && exit 0
 
+[ -w . ] || { say "setup: $PWD cannot be written, and .venv is made in it"; exit 1; }
 say "setup: installing into .venv (once)"
 [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv
 grep -A20 '^uv==' requirements.lock | sed -n '1,/[^\\]$/p' > .venv/uv.lock.txt

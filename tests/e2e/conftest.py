@@ -6,9 +6,13 @@ templates; nothing is cleaned up between tests.
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,51 +32,131 @@ from wfe_stack.settings import StackSettings, sample_folder
 from wfe_stack.stack import Stack
 from wfe_stack.testing import TEST_SETTINGS
 
+HERE = str(Path(__file__).parent)
+# Tests share modules, and executors import their handlers.
+sys.path.insert(0, HERE)
+
+from e2e_issuer import Issuer  # noqa: E402
+from e2e_runs import path_of  # noqa: E402
+from e2e_store import Store  # noqa: E402
+from e2e_witness import Witness  # noqa: E402
+
 #: Short, so that tests of lost leases are short.
 LEASE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 0.5
 
 STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin"))
+#: Of sam's, ada's and root's owner: an editor beside ada, an approver who is none, and an editor who starts runs.
+MORE_PEOPLE = (
+    SeedPrincipal("eve", roles=("approver", "viewer"), groups=("editors",)),
+    SeedPrincipal("olga", roles=("approver", "viewer")),
+    SeedPrincipal("max", roles=("operator", "approver", "viewer"), groups=("editors",)),
+)
 
 
-@pytest.fixture(scope="session")
-async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
-    """The engine, with the samples published."""
+@asynccontextmanager
+async def engine(request: pytest.FixtureRequest, name: str, **changes: Any) -> AsyncIterator[Stack]:
+    """An engine of its own folder, whose logs are kept when a test fails.
+
+    Args:
+        changes: Of its settings; environments are added to those every engine here has.
+    """
     # Not pytest's folder: that one is closed to the account the database runs under when tests run as root.
     folder = Path(tempfile.mkdtemp(prefix="wfe-e2e-"))
+    executing = {
+        "WFE_EGRESS_ALLOW": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH")))),
+    }
     settings = StackSettings(
         folder=folder / "data",
         postgres=TEST_SETTINGS,
-        samples=sample_folder(),
-        environment={"WFE_LEASE_SECONDS": str(LEASE_SECONDS)},
-        executor_environment={
-            "WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
-            "WFE_EGRESS_ALLOW": "127.0.0.1",
-        },
+        handlers=("wfe_executor.demo", "e2e_handlers"),
+        executor_environment=executing | changes.pop("executor_environment"),
         # A part that dies by itself is a failure, not something to mend in silence.
         restarts=False,
+        **changes,
     )
     try:
         async with Stack(settings) as running:
             yield running
     finally:
         if request.session.testsfailed:
-            kept = Path(request.config.rootpath) / "build" / "e2e-logs"
+            kept = Path(request.config.rootpath) / "build" / "e2e-logs" / name
             shutil.copytree(folder / "data" / "logs", kept, dirs_exist_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
-async def stranger_key(stack: Stack) -> str:
-    """Key of somebody who may do everything, in another owner."""
-    path = stack.settings.folder / "stranger.json"
-    return (await seed(stack.database_url, path, owner="other", people=(STRANGER,)))["stranger"]
+async def issuer() -> AsyncIterator[Issuer]:
+    """An issuer of tokens that the engine accepts."""
+    async with Issuer() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-async def rest_as(stack: Stack, stranger_key: str) -> AsyncIterator[Callable[[str], Rest]]:
-    """The REST API as sam, ada, root, stranger, or nobody."""
-    keys = {**stack.keys, "stranger": stranger_key, "nobody": None}
+async def stack(
+    request: pytest.FixtureRequest, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Stack]:
+    """The engine, with the samples published."""
+    issuers = tmp_path_factory.mktemp("oidc") / "issuers.json"
+    issuers.write_text(json.dumps(issuer.settings()))
+    async with engine(
+        request,
+        "stack",
+        samples=sample_folder(),
+        environment={"WFE_LEASE_SECONDS": str(LEASE_SECONDS), "WFE_OIDC_FILE": str(issuers)},
+        executor_environment={"WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS)},
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def lease_seconds() -> float:
+    """Seconds after which a silent executor of `stack` has lost what it holds."""
+    return LEASE_SECONDS
+
+
+@pytest.fixture(scope="session")
+async def crash_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
+    """A second engine, for tests that kill all of it or lose many leases; its clocks are shorter still.
+
+    It has two schedulers, which the gateway uses in turn.
+    """
+    async with engine(
+        request,
+        "crash-stack",
+        schedulers=2,
+        environment={"WFE_LEASE_SECONDS": "1.5", "WFE_SWEEP_SECONDS": "0.2"},
+        executor_environment={"WFE_HEARTBEAT_SECONDS": "0.2", "WFE_DRAIN_SECONDS": "0.2"},
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def store(stack: Stack) -> Store:
+    """The run store, read past the engine."""
+    return Store(stack.database_url)
+
+
+@pytest.fixture
+async def witness() -> AsyncIterator[Witness]:
+    """A server outside that steps call."""
+    async with Witness() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def keys(stack: Stack) -> dict[str, str | None]:
+    """Keys by name: of the seeded people, of MORE_PEOPLE, of the stranger of another owner, and of nobody."""
+    folder = stack.settings.folder
+    more = await seed(stack.database_url, folder / "more.json", people=MORE_PEOPLE)
+    strange = await seed(stack.database_url, folder / "stranger.json", owner="other", people=(STRANGER,))
+    return {**stack.keys, **more, **strange, "nobody": None}
+
+
+@pytest.fixture(scope="session")
+async def rest_as(stack: Stack, keys: dict[str, str | None]) -> AsyncIterator[Callable[[str], Rest]]:
+    """The REST API as one of those with a key, or nobody."""
     callers = {name: Rest(stack.url, key) for name, key in keys.items()}
     yield callers.__getitem__
     for rest in callers.values():
@@ -114,7 +198,7 @@ class Stubs:
     system: Any
 
 
-class _WithKey(grpc.aio.UnaryUnaryClientInterceptor):
+class _WithKey:
     def __init__(self, key: str) -> None:
         self._key = key
 
@@ -123,6 +207,9 @@ class _WithKey(grpc.aio.UnaryUnaryClientInterceptor):
         metadata.add("authorization", f"Bearer {self._key}")
         return details._replace(metadata=metadata)
 
+
+# Two classes: a channel takes an interceptor for the first kind it is of.
+class _UnaryWithKey(_WithKey, grpc.aio.UnaryUnaryClientInterceptor):
     async def intercept_unary_unary(self, continuation, details, request):
         return await continuation(self.with_key(details), request)
 
@@ -133,16 +220,15 @@ class _StreamWithKey(_WithKey, grpc.aio.UnaryStreamClientInterceptor):
 
 
 @pytest.fixture(scope="session")
-async def grpc_as(stack: Stack, stranger_key: str) -> AsyncIterator[Callable[[str], Stubs]]:
-    """The gRPC API through the gateway as sam, ada, root, stranger, or nobody."""
-    keys = {**stack.keys, "stranger": stranger_key, "nobody": None}
+async def grpc_as(stack: Stack, keys: dict[str, str | None]) -> AsyncIterator[Callable[[str], Stubs]]:
+    """The gRPC API through the gateway as one of those with a key, or nobody."""
     channels: list[grpc.aio.Channel] = []
     made: dict[str, Stubs] = {}
 
     def caller(name: str) -> Stubs:
         if name not in made:
             key = keys[name]
-            interceptors = [_WithKey(key), _StreamWithKey(key)] if key else []
+            interceptors = [_UnaryWithKey(key), _StreamWithKey(key)] if key else []
             channel = grpc.aio.insecure_channel(stack.grpc, interceptors=interceptors)
             channels.append(channel)
             made[name] = Stubs(
@@ -160,10 +246,10 @@ async def grpc_as(stack: Stack, stranger_key: str) -> AsyncIterator[Callable[[st
 
 
 @pytest.fixture
-def publish(sam: Rest) -> Callable[[str], Awaitable[str]]:
+def publish(sam: Rest) -> Callable[..., Awaitable[str]]:
     """Publishes a template source, as the next version when its name is known, and returns the template's id."""
 
-    async def make(source: str) -> str:
+    async def make(source: str, sam: Rest = sam) -> str:
         name = next(line.partition(":")[2].strip() for line in source.splitlines() if line.startswith("name:"))
         known = (await sam.get("/api/v1/templates", name=name))["templates"]
         if known:
@@ -184,3 +270,15 @@ def sample(sam: Rest) -> Callable[[str], Awaitable[str]]:
         return str((await sam.get("/api/v1/templates", name=name))["templates"][0]["id"])
 
     return find
+
+
+@pytest.fixture
+def start(sam: Rest, publish: Callable[..., Awaitable[str]]) -> Callable[..., Awaitable[dict[str, Any]]]:
+    """Starts a run of a template source, by sam or somebody else, and returns the run as it is right after."""
+
+    async def begin(source: str, by: Rest = sam, **given: Any) -> dict[str, Any]:
+        body = {"template_id": await publish(source), "input": given}
+        run: dict[str, Any] = await by.get(path_of((await by.start(body))["id"]))
+        return run
+
+    return begin

@@ -183,3 +183,43 @@ async def test_what_was_done_is_taken_back_in_reverse_order_when_the_run_fails(s
     with pytest.raises(Refused) as refusal:
         await sam.post(f"/api/v1/workflows/{found['id']}/retry", {})
     assert refusal.value.status == 409
+
+
+MENDED = """
+name: mended
+variables: {n: {type: integer, default: 1}}
+steps:
+  - {id: a, call: {handler: echo, input: {n: "${{ vars.n }}"}}}
+  - {id: b, wait_for: {signal: never}}
+  - {id: c, call: {handler: echo, input: {from: "${{ steps.b.output }}"}}}
+output: "${{ steps.c.output }}"
+"""
+
+
+async def test_a_step_is_completed_by_hand_and_a_run_is_rerun_from_a_step(sam, root, publish):
+    run = await start(sam, await publish(MENDED))
+    found = await until(sam, run, lambda found: any(step["status"] == "waiting" for step in found["steps"]))
+    no = next(step["no"] for step in found["steps"] if step["path"] == "b")
+    with pytest.raises(Refused) as refusal:
+        await sam.post(f"/api/v1/workflows/{run}/steps/{no}/complete", {"output": 7, "reason": "known"})
+    assert refusal.value.status == 403
+    await root.post(f"/api/v1/workflows/{run}/steps/{no}/complete", {"output": 7, "reason": "known"})
+    found = await ended(sam, run)
+    assert found["output"] == {"from": 7}
+    edited = next(event for event in found["events"] if event["type"] == "step.edited")
+    assert (edited["reason"], edited["data"]["after"]) == ("known", 7)
+    again = (await sam.post(f"/api/v1/workflows/{run}/rerun", {"from_step": "c", "reason": "once more"}))["id"]
+    found = await ended(sam, again)
+    assert found["output"] == {"from": 7}
+    assert [step["path"] for step in found["steps"]] == ["a", "b", "c"]
+    assert found["forked_from"]["workflow_id"] == run
+
+
+async def test_many_runs_are_cancelled_at_once(sam, publish):
+    template = await publish(MENDED)
+    runs = [await start(sam, template) for _ in range(3)]
+    body = {"action": "cancel", "template_id": template, "status": "running", "reason": "clean up"}
+    answer = await sam.post("/api/v1/workflows/bulk", body)
+    assert {result["id"] for result in answer["results"] if result["ok"]} >= set(runs)
+    for run in runs:
+        assert (await ended(sam, run))["status"] == "cancelled"

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -17,7 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
+from wfe_stack.postgres import create_database
 from wfe_stack.waiting import wait_for
 
 WFE = str(Path(sys.executable).with_name("wfe"))
@@ -167,6 +170,20 @@ async def test_without_a_terminal_the_printed_curl_approves_and_everything_can_b
     await again.ended()
     await nothing_left(children)
 
+    # Where its guards are killed with it, what it leaves is ended by the next start.
+    third = shell.up()
+    await third.says("The engine goes on until Ctrl-C")
+    children = third.children()
+    for guard in [each for each in children if each.name() == "sh"]:
+        guard.kill()
+    third.process.kill()
+    await third.ended()
+    assert {each.name() for each in children if each.is_running()} >= {"postgres", "nats-server", "envoy"}
+    last = shell.up()
+    await last.says(r"wfe: ended \d+ processes an earlier stack left in ")
+    await nothing_left(children)
+    await last.says("The engine goes on until Ctrl-C")
+
 
 async def test_at_a_terminal_it_asks_and_the_answer_is_taken(shell):
     up = shell.up("--job", terminal=True)
@@ -205,6 +222,62 @@ def test_a_folder_that_cannot_be_used_is_one_line(shell):
     ended = shell.wfe("up", "--home", "file/data")
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert "cannot be used: Not a directory; name another with --home" in ended.stderr
+
+
+async def test_servers_that_exist_are_used_and_left_running(shell, postgres_server, nats_url):
+    shell.environment["WFE_DATABASE_URL"] = create_database(postgres_server, f"wfe_up_{secrets.token_hex(6)}")
+    shell.environment["WFE_NATS_URL"] = nats_url
+    # A module of the current folder, beside the handlers of the samples.
+    (shell.folder / "mine.py").write_text(
+        "from wfe_sdk import handler\n\nhandler('mine')(lambda given: {'got': given})\n"
+    )
+    (shell.folder / "mine.yaml").write_text("name: mine\nsteps:\n  - {id: a, call: {handler: mine, input: {b: 1}}}\n")
+    up = shell.up("--handlers", "mine")
+    await up.says("The engine goes on until Ctrl-C")
+    children = up.children()
+    assert not [each for each in children if each.name() in ("postgres", "nats-server")]
+    assert shell.wfe("runs", "start", "hello", "--watch").returncode == 0
+    assert shell.wfe("templates", "publish", "mine.yaml").returncode == 0
+    assert shell.wfe("runs", "start", "mine", "--watch").returncode == 0
+    up.process.send_signal(signal.SIGTERM)
+    assert await up.ended() == 0
+    await nothing_left(children)
+    with psycopg.connect(shell.environment["WFE_DATABASE_URL"]) as connection:
+        assert connection.execute("SELECT count(*) FROM runs WHERE status = 'completed'").fetchone() == (2,)
+    host, _, port = nats_url.rpartition("//")[2].rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        assert connection.recv(4) == b"INFO"
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "says"),
+    [
+        (["--host", "192.0.2.1"], {}, r"wfe: cannot listen on 192\.0\.2\.1 .*; name another address with --host"),
+        (
+            [],
+            {"WFE_DATABASE_URL": "mysql://x"},
+            r"wfe: the database cannot be used: its URL must begin with postgresql://",
+        ),
+        ([], {"WFE_NATS_URL": "nats://127.0.0.1:{port}"}, r"wfe: the bus cannot be reached: .*; look at WFE_NATS_URL"),
+        ([], {"WFE_OIDC_FILE": "none.json"}, r"wfe: \w+ ended with exit code 2: configuration: WFE_OIDC_FILE: .*"),
+    ],
+)
+def test_what_cannot_be_used_is_one_line(shell, words, environment, says):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # nobody listens, and nobody else gets the port
+        port = silent.getsockname()[1]
+        shell.environment |= {name: value.replace("{port}", str(port)) for name, value in environment.items()}
+        ended = shell.wfe("up", "--port", "0", "--grpc-port", "0", *words)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert re.fullmatch(says, line), line
+
+
+@pytest.mark.parametrize("words", [["--port", "99999"], ["--grpc-port", "-1"], ["--samples", "nowhere"]])
+def test_wrong_options_are_told_before_anything_starts(shell, words):
+    ended = shell.wfe("up", *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert words[0] in ended.stderr
 
 
 def test_a_database_that_is_not_there_is_one_line(shell):

@@ -127,6 +127,16 @@ def test_each_action_is_its_call(server, wfe, action):
     assert "greet will still finish" in result.stdout
 
 
+def test_a_fork_whose_answer_is_lost_is_repeated_under_the_same_key(server, wfe):
+    path = f"/api/v1/workflows/{server.RUN}/fork"
+    server.on("POST", path, {}, 503)
+    server.on("POST", path, server.run(), 201)
+    assert wfe("runs", "fork", server.RUN, "--at", "snap").exit_code == 0
+    first, second = server.asked
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.body == second.body
+
+
 @pytest.mark.parametrize(("action", "option"), [("rollback", "--to"), ("fork", "--at")])
 def test_rollback_and_fork_name_their_snapshot(server, wfe, action, option):
     server.on("POST", f"/api/v1/workflows/{server.RUN}/{action}", server.run())

@@ -10,6 +10,8 @@ import yaml
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 HANDLERS = frozenset({"echo", "summarise", "sleep", "flaky", "work"})
 _FAULTY = yaml.safe_load((Path(__file__).parent / "faulty.yaml").read_text())
+_WORK = yaml.safe_load((Path(__file__).parent / "faulty_work.yaml").read_text())
+_BLOCKS = yaml.safe_load((Path(__file__).parent / "faulty_blocks.yaml").read_text())
 BASE: str = _FAULTY["base"]
 
 
@@ -24,7 +26,7 @@ class Faulty(NamedTuple):
 def faulty(section: str) -> list[Faulty]:
     return [
         Faulty(name, case["source"] if "source" in case else BASE + case["adds"], case["faults"])
-        for name, case in _FAULTY[section].items()
+        for name, case in (_FAULTY[section] | _WORK.get(section, {}) | _BLOCKS.get(section, {})).items()
     ]
 
 

@@ -105,7 +105,7 @@ output: "${{ steps.e.output }}"
 def test_defaults_are_merged_key_by_key_and_only_into_work():
     source = """\
 name: t
-defaults: {timeout: {attempt: 30s, total: 1h}, queue: big, retry: {max_attempts: 5, on: [HTTP_STATUS]}}
+defaults: {timeout: {attempt: 30s, total: 1h}, queue: big, retry: {max_attempts: 5, on: [HTTP_503]}}
 steps:
   - {id: a, call: {handler: echo}}
   - {id: b, timeout: 5m, retry: {initial: 2m, never: [X]}, queue: small, call: {handler: echo}}
@@ -114,10 +114,10 @@ steps:
 """
     a, b, c, d = wfe_language.compile(source).root.nodes
     assert a.clocks == plan.Clocks(attempt=30.0, total=3600.0)
-    assert a.retry == plan.Retry(max_attempts=5, on=("HTTP_STATUS",))
+    assert a.retry == plan.Retry(max_attempts=5, on=("HTTP_503",))
     assert a.queue == "big"
     assert b.clocks == plan.Clocks(attempt=300.0, total=3600.0)
-    assert b.retry == plan.Retry(max_attempts=5, initial=120.0, max=120.0, on=("HTTP_STATUS",), never=("X",))
+    assert b.retry == plan.Retry(max_attempts=5, initial=120.0, max=120.0, on=("HTTP_503",), never=("X",))
     assert b.queue == "small"
     assert c.clocks == plan.Clocks(attempt=30.0, total=3600.0, heartbeat=5.0, queue=60.0)
     assert (d.clocks, d.retry, d.queue) == (plan.Clocks(), plan.Retry(), "default")

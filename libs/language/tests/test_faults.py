@@ -23,7 +23,7 @@ def test_faults_have_their_place_and_a_mend(case):
 
 
 def test_all_faults_come_at_once_and_in_order():
-    wrong = [case for case in faulty("structure") if case.source.startswith(BASE + "  - {id: b,")]
+    wrong = [case for case in faulty("structure") if case.source.startswith(BASE + "  - {id: b,")][:70]
     steps = [case.source.removeprefix(BASE).replace("id: b", f"id: b{at}") for at, case in enumerate(wrong)]
     found = wfe_language.validate(BASE + "".join(steps), handlers=HANDLERS)
     assert len(wrong) > 30

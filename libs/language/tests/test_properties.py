@@ -11,11 +11,15 @@ import wfe_language
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from samples import BASE, EXAMPLES, faulty
+from wfe_engine import plan as wfe_plan
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = st.sampled_from(
     ["id", "needs", "if", "http", "call", "approval", "wait", "set", "checkpoint", "retry", "timeout", "queue", "url",
-     "handler", "input", "title", "approvers", "policy", "from", "expires", "after", "for", "until", "x", "on", "max"]
+     "handler", "input", "title", "approvers", "policy", "from", "expires", "after", "for", "until", "x", "on", "max",
+     "parallel", "branches", "switch", "cases", "else", "is", "value", "foreach", "items", "range", "to", "concurrency",
+     "on_failure", "tolerate", "loop", "while", "on_max", "try", "catch", "codes", "finally", "steps", "output", "fail",
+     "code", "message", "emit", "name", "data", "wait_for", "signal", "callback", "heartbeat", "workflow", "template"]
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS | st.sampled_from(["${{ vars.n }}", "${{ steps.a.output", "${{ vars.token + 1 }}", "30s", "a", "$${{"]),
@@ -51,6 +55,36 @@ def test_any_text(source):
 def test_any_steps(first, second):
     steps = [{"id": "a", **first}, {"id": "b", **second}]
     check(json.dumps({"name": "t", "variables": {"n": {}, "token": {"sensitive": True}}, "steps": steps}))
+
+
+STEPS = st.recursive(
+    st.sampled_from([{"set": {"y": 1}}, {"call": {"handler": "echo"}}, {"set": {"y": "${{ item }}"}}, {}, {"wait": 3}]),
+    lambda inner: st.one_of(
+        st.dictionaries(KEYS, VALUES, max_size=2).flatmap(lambda more: inner.map(lambda step: {**step, **more})),
+        st.tuples(
+            st.sampled_from(["foreach", "loop", "try"]), st.lists(inner, max_size=3), st.dictionaries(KEYS, VALUES)
+        ).map(lambda given: {given[0]: {"steps": given[1], "max": 2, "until": True, "items": [1], **given[2]}}),
+        st.lists(inner, max_size=3).map(lambda steps: {"parallel": {"branches": {"a": steps, "b": {"steps": steps}}}}),
+        st.lists(inner, max_size=2).map(
+            lambda steps: {"switch": {"cases": [{"if": True, "steps": steps}], "else": steps}}
+        ),
+    ),
+    max_leaves=8,
+)
+
+
+def numbered(steps: object, ids: itertools.count[int]) -> object:
+    """With ids in every step that has none."""
+    if isinstance(steps, dict):
+        step = {key: numbered(value, ids) for key, value in steps.items()}
+        return {"id": f"s{next(ids)}", **step} if wfe_plan.KINDS & set(step) else step
+    return [numbered(each, ids) for each in steps] if isinstance(steps, list) else steps
+
+
+@settings(max_examples=200)
+@given(st.lists(STEPS, min_size=1, max_size=3))
+def test_any_steps_inside_of_steps(steps):
+    check(json.dumps({"name": "t", "variables": {"n": {}}, "steps": numbered(steps, itertools.count())}))
 
 
 @settings(max_examples=150)

@@ -15,6 +15,8 @@ from wfe.api.v1 import (
     approval_service_pb2_grpc,
     callback_service_pb2_grpc,
     identity_service_pb2_grpc,
+    mending_service_pb2_grpc,
+    secret_service_pb2_grpc,
     system_service_pb2,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -33,6 +35,8 @@ SERVICES = {
     "ApprovalService": approval_service_pb2_grpc,
     "IdentityService": identity_service_pb2_grpc,
     "CallbackService": callback_service_pb2_grpc,
+    "MendingService": mending_service_pb2_grpc,
+    "SecretService": secret_service_pb2_grpc,
     "SystemService": system_service_pb2_grpc,
 }
 

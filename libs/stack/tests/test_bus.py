@@ -6,7 +6,7 @@ import asyncio
 import stat
 
 import pytest
-from wfe_bus.connection import connect
+from wfe_bus.connection import connect, settle
 from wfe_bus.subjects import PERMISSIONS
 from wfe_stack.bus import new_passwords, program, write_config
 from wfe_stack.faults import StackFault
@@ -61,7 +61,7 @@ async def test_an_executor_claims_from_a_scheduler(clients):
         await message.respond(b"leased")
 
     await found["scheduler"].subscribe("wfe.claim", cb=answer)
-    await found["scheduler"].flush()
+    await settle(found["scheduler"])
     reply = await found["executor"].request("wfe.claim", b"", timeout=5)
     assert reply.data == b"leased"
 

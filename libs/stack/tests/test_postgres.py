@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -88,6 +90,30 @@ server = PostgresServer.start(Path(sys.argv[1]), {"fsync": "off"})
 print((Path(sys.argv[1]) / "postmaster.pid").read_text().split()[0], flush=True)
 time.sleep(60)
 """
+
+
+def test_a_start_waits_for_what_a_killed_server_left(root: Path) -> None:
+    first = PostgresServer.start(root / "pg", TEST_SETTINGS)
+    connection = psycopg.connect(first.url)
+    session = connection.info.backend_pid
+    try:
+        # A session that is slow to notice that its server is gone.
+        os.kill(session, signal.SIGSTOP)
+        os.kill(int((root / "pg" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
+        first.stop()
+        with ThreadPoolExecutor() as threads:
+            starting = threads.submit(PostgresServer.start, root / "pg", TEST_SETTINGS)
+            try:
+                deadline = time.monotonic() + 30
+                while "pre-existing shared memory block" not in (root / "pg" / "log").read_text():
+                    assert time.monotonic() < deadline
+                    time.sleep(0.02)
+            finally:
+                os.kill(session, signal.SIGCONT)
+            with starting.result(60) as again:
+                assert setting(again.url, "fsync") == "off"
+    finally:
+        connection.close()
 
 
 def test_the_server_ends_when_its_process_is_killed(root: Path) -> None:

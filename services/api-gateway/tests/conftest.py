@@ -25,6 +25,8 @@ from wfe.api.v1 import (
     approval_service_pb2,
     callback_service_pb2,
     identity_service_pb2,
+    mending_service_pb2,
+    secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
     workflow_service_pb2,
@@ -34,6 +36,8 @@ from yarl import URL
 FILES = (
     approval_service_pb2,
     callback_service_pb2,
+    mending_service_pb2,
+    secret_service_pb2,
     identity_service_pb2,
     system_service_pb2,
     template_service_pb2,

@@ -30,10 +30,14 @@ def test_the_document_is_valid():
     validate(DOCUMENT)
 
 
+#: Parts of paths that are whole numbers.
+NUMBERS = {"version", "no"}
+
+
 @pytest.mark.parametrize("name", sorted(OPERATIONS))
 async def test_every_call_of_the_document_is_served(gateway, scheduler, approvals, name):
     verb, path, operation = OPERATIONS[name]
-    filled = re.sub(r"\{(\w+)\}", lambda match: "1" if match[1] == "version" else match[1], path)
+    filled = re.sub(r"\{(\w+)\}", lambda match: "1" if match[1] in NUMBERS else match[1], path)
     query = [(one["name"], one["schema"]) for one in operation.get("parameters", []) if one["in"] == "query"]
     values = "&".join(f"{key}={value_for(schema)}" for key, schema in query)
     body = {} if "requestBody" in operation else None
@@ -41,7 +45,7 @@ async def test_every_call_of_the_document_is_served(gateway, scheduler, approval
     (call,) = [*scheduler.calls, *approvals.calls]
     assert call.method == name
     for parameter in re.findall(r"\{(\w+)\}", path):
-        assert str(getattr(call.request, parameter)) == ("1" if parameter == "version" else parameter)
+        assert str(getattr(call.request, parameter)) == ("1" if parameter in NUMBERS else parameter)
     _, content = success(operation)
     if "application/json" in content:
         schema = schema_of(content["application/json"]["schema"])
@@ -57,16 +61,16 @@ def value_for(schema):
 def test_what_makes_something_answers_201():
     made = {name for name, (_, _, operation) in OPERATIONS.items() if success(operation)[0] == "201"}
     create = {name for name in OPERATIONS if name.startswith("Create")}
-    assert made == create | {"StartWorkflow", "ForkWorkflow", "RotateKey"}
+    assert made == create | {"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "RotateKey", "PutSecret"}
 
 
-def test_starts_take_an_idempotency_key():
+def test_what_must_not_happen_twice_takes_an_idempotency_key():
     takes = {
         name
         for name, (_, _, operation) in OPERATIONS.items()
         if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", []))
     }
-    assert takes == {"StartWorkflow", "ForkWorkflow"}
+    assert takes == {"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "SignalWorkflow"}
 
 
 def test_a_watch_is_a_stream_of_events():

@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 from wfe.api.v1 import approval_service_pb2 as pb
 from wfe_bus import subjects
+from wfe_bus.connection import settle
 from wfe_bus.messages import RunChanged, decoder
 from wfe_servicekit.testing import refused
 
@@ -28,7 +29,7 @@ def reject(run_id: uuid.UUID, gate_id: uuid.UUID, **more: str) -> pb.RejectWorkf
 
 async def test_approving_answers_with_the_closed_gate_and_tells_the_schedulers(world: Any, bus: Client) -> None:
     told = await bus.subscribe(subjects.RUN)
-    await bus.flush()
+    await settle(bus)
     run_id = await world.run()
     gate_id = await world.gate(run_id, payload='{"words": 12345678901234567890, "n": 7}')
     ada = await world.as_("ada")

@@ -16,6 +16,7 @@ from wfe_approvals.usecases import expire_gates as expiry
 from wfe_approvals.usecases.expire_gates import expire_gates
 from wfe_approvals.usecases.tell_untold import tell_untold
 from wfe_bus import subjects
+from wfe_bus.connection import settle
 from wfe_bus.messages import RunChanged, decoder
 from wfe_servicekit.testing import until
 from wfe_store.gates import Gates
@@ -36,7 +37,7 @@ async def own_bus(settings: ApprovalsSettings) -> AsyncIterator[Bus]:
 async def test_expired_gates_are_told(world: Any, own_bus: Bus, bus: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(expiry, "BATCH", 2)
     told = await bus.subscribe(subjects.RUN)
-    await bus.flush()
+    await settle(bus)
     run_id = await world.run()
     due = {(await world.gate(run_id, expires_in=timedelta(seconds=-1))).bytes for _ in range(3)}
     gates = Gates(world.database)
@@ -49,7 +50,7 @@ async def test_expired_gates_are_told(world: Any, own_bus: Bus, bus: Client, mon
 
 async def test_the_untold_are_told_until_they_are_taken_in(world: Any, own_bus: Bus, bus: Client) -> None:
     told = await bus.subscribe(subjects.RUN)
-    await bus.flush()
+    await settle(bus)
     run_id = await world.run()
     gate_id = await world.gate(run_id)
     gates = Gates(world.database)
@@ -67,7 +68,7 @@ async def test_the_untold_are_told_until_they_are_taken_in(world: Any, own_bus: 
 
 async def test_both_loops_run_in_the_service(start: Any, bus: Client) -> None:
     told = await bus.subscribe(subjects.RUN)
-    await bus.flush()
+    await settle(bus)
     world = await start(expiry_seconds=0.06, untold_seconds=0.06)
     run_id = await world.run()
     gate_id = await world.gate(run_id, expires_in=timedelta(seconds=-1))

@@ -107,6 +107,8 @@ class FakeScheduler:
         self.outcomes: dict[bytes, list[Outcome]] = {}
         self.inputs: dict[bytes, bytes] = {}
         self.values: dict[bytes, dict[str, Any]] = {}
+        self.secrets: dict[bytes, dict[str, Any]] = {}
+        self.missing: dict[bytes, tuple[str, ...]] = {}
         self.stale: set[bytes] = set()
         self.lost: tuple[LeaseRef, ...] = ()
         self.lease_seconds = 15.0
@@ -174,8 +176,12 @@ class FakeScheduler:
     async def _unseal(self, ask: Unseal) -> Unsealed:
         if ask.lease.run in self.stale:
             return Unsealed(stale=True)
-        values = self.values[ask.lease.run]
-        return Unsealed(values={name: msgspec.json.encode(value) for name, value in values.items()})
+        run = ask.lease.run
+        return Unsealed(
+            values={name: msgspec.json.encode(value) for name, value in self.values.get(run, {}).items()},
+            secrets={name: msgspec.json.encode(value) for name, value in self.secrets.get(run, {}).items()},
+            missing=self.missing.get(run, ()),
+        )
 
     def bundle(self, leases: tuple[Lease, ...]) -> Leases:
         return Leases(scheduler=self.name, leases=leases, now=self.now())

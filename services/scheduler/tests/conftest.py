@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
@@ -114,7 +115,8 @@ class Rig:
         run = new_run_id()
         new = NewRun(
             owner=OWNER, template=self.published.template, template_name="chain", template_version=1, input=b"{}",
-            labels=b"{}", trigger="api", created_by=OWNER, key=key, key_hash=b"h",
+            labels=b"{}", trigger="api", created_by=OWNER,
+            created_at=time.time(), key=key, key_hash=b"h",
         )  # fmt: skip
         entry = Entry(run, OWNER, OWNER, self.published, RunState(), 0, Values({}, {}), new)
         command = cmd.Start(template=str(new.template), template_version=1, trigger="api", input={})

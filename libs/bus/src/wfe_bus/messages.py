@@ -69,8 +69,9 @@ class Lease(Message, frozen=True):
         total_deadline: Moment after which the step has failed, whatever the attempt does; None without.
         sealed: Whether the request holds sealed placeholders, to be resolved by Unseal before the start. A
             placeholder is a JSON object with the one key SEALED, whose value is a list of parts: strings as they
-            are, and {"var": name} for a sealed variable. One {"var"} alone stands for the value with its type;
-            several parts are joined to a string.
+            are, {"var": name} for a sealed variable, {"secret": name} for a secret and {"callback": key} for
+            the URL of a callback. One of them alone stands for the value with its type; several parts are
+            joined to a string.
         traceparent: W3C trace context of the run; empty without tracing.
         owner: UUID of the owner, as text.
     """
@@ -112,7 +113,7 @@ class Failure(Message, frozen=True):
     """Why an attempt failed.
 
     Attributes:
-        code: Upper snake case, e.g. HTTP_STATUS, ATTEMPT_TIMEOUT, HANDLER_ERROR.
+        code: Upper snake case, e.g. HTTP_503, ATTEMPT_TIMEOUT, HANDLER_ERROR.
         message: One sentence, at most 4 KiB, free of sealed values.
         retryable: False when another attempt cannot help.
         retry_after: Seconds the other side asked to wait; None when it did not say.
@@ -261,9 +262,22 @@ class Unseal(Message, frozen=True):
 
 
 class Unsealed(Message, frozen=True):
-    """Answer to Unseal: JSON bytes by the name of the variable; `stale` when the lease is no longer held."""
+    """Answer to Unseal.
+
+    Attributes:
+        values: JSON bytes by the name of the variable.
+        secrets: JSON bytes by the name of the secret; those the request refers to.
+        callbacks: JSON bytes of URLs by the key of the callback; those the request refers to.
+        missing: Secrets the request refers to that the owner does not have.
+        unreadable: Secrets that no key of the scheduler opens.
+        stale: The lease is no longer held; nothing else is set.
+    """
 
     values: dict[str, bytes] = msgspec.field(default_factory=dict)
+    secrets: dict[str, bytes] = msgspec.field(default_factory=dict)
+    callbacks: dict[str, bytes] = msgspec.field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
     stale: bool = False
 
 
@@ -272,6 +286,13 @@ class Ready(Message, frozen=True):
 
     scheduler: str
     queues: tuple[str, ...]
+
+
+class Gone(Message, frozen=True):
+    """Told to all schedulers: these executors are given nothing more, until they are heard of again."""
+
+    scheduler: str
+    executors: tuple[str, ...]
 
 
 class RunChanged(Message, frozen=True):

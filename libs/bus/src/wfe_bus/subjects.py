@@ -11,6 +11,7 @@
 | `wfe.x.<executor>.leases` | scheduler | that executor | - |
 | `wfe.x.<executor>.stop` | scheduler | that executor | - |
 | `wfe.s.ready` | scheduler | all schedulers | - |
+| `wfe.s.gone` | scheduler | all schedulers | - |
 | `wfe.s.run` | approvals | all schedulers; the first to decide wins | - |
 | `wfe.s.watching` | scheduler | all schedulers | - |
 | `wfe.s.moved.<scheduler>` | scheduler | that scheduler | - |
@@ -29,6 +30,7 @@ HEARTBEAT = "wfe.heartbeat"
 FETCH = "wfe.fetch"
 UNSEAL = "wfe.unseal"
 READY = "wfe.s.ready"
+GONE = "wfe.s.gone"
 RUN = "wfe.s.run"
 WATCHING = "wfe.s.watching"
 TEMPLATE = "wfe.s.template"

@@ -7,9 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from wfe_cli.faults import UsageFault
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -60,17 +57,12 @@ def read_file(path: Path) -> dict[str, Any]:
     text = read_text(path)
     if path.suffix not in {".yaml", ".yml"}:
         return read_object(text, str(path))
-    try:
-        value = YAML(typ="safe", pure=True).load(text)
-    except YAMLError as fault:
-        raise UsageFault(f"{path} is not YAML: {' '.join(str(fault).split())}") from fault
+    value, fault = _loaded(text)
+    if fault:
+        raise UsageFault(f"{path} cannot be used: {fault}")
     if not isinstance(value, dict):
         raise UsageFault(f"{path} does not hold names and values")
-    # Through JSON, so that dates and the like are refused here and not half-way.
-    try:
-        return read_object(json.dumps(value), str(path))
-    except TypeError as fault:
-        raise UsageFault(f"{path} holds something JSON cannot: {fault}") from fault
+    return value
 
 
 def read_text(path: Path) -> str:
@@ -100,11 +92,20 @@ def variable_types(source: str) -> dict[str, str]:
 
 def document(source: str) -> dict[str, Any]:
     """A template source as plain values; empty when it is none, for the server will say so."""
-    try:
-        value = YAML(typ="safe", pure=True).load(source)
-    except YAMLError:
-        return {}
+    value, _ = _loaded(source)
     return value if isinstance(value, dict) else {}
+
+
+def _loaded(text: str) -> tuple[Any, str]:
+    """A YAML document as the language reads it, and the first thing that is wrong with it."""
+    # Imported here: it brings the language, which most commands do without.
+    from wfe_language import TemplateFaults, load
+
+    try:
+        return load(text)[0], ""
+    except TemplateFaults as faults:
+        fault = faults.faults[0]
+        return None, " ".join(f"line {fault.line}: {fault.reason} {fault.mend}".split())
 
 
 def typed(given: dict[str, str], types: dict[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from wfe_cli import inputs, show
 from wfe_cli.commands import AsJson, AsPerson, command, target
 from wfe_cli.faults import Failed, UsageFault
 from wfe_cli.templates import find_template
+from wfe_cli.watching import ending
 from wfe_cli.watching import watch as watch_run
 
 app = typer.Typer(no_args_is_help=True, help="Start runs, see them, steer them.")
@@ -181,14 +182,15 @@ async def fork(
     snapshot: Annotated[str, typer.Option("--at", metavar="SNAPSHOT", help="Id of the snapshot.")],
     reason: Reason = "",
     label: Labels = None,
+    key: Annotated[str | None, typer.Option("--key", help="Idempotency key; a new one when absent.")] = None,
     as_: AsPerson = None,
     json: AsJson = False,
 ) -> None:
-    """Start a new run at a snapshot of this one."""
+    """Start a new run at a snapshot of this one. A lost answer never starts a second run."""
     body: dict[str, Any] = {"snapshot_id": snapshot, "reason": reason}
     if label:
         body["labels"] = inputs.pairs(label, "--label")
-    await _act(run, "fork", body, as_, json)
+    await _act(run, "fork", body, as_, json, key=key or str(uuid.uuid4()))
 
 
 def _add_action(name: str, text: str) -> None:
@@ -211,17 +213,20 @@ for _name, _text in {
     _add_action(_name, _text)
 
 
-async def _act(run: str, action: str, body: dict[str, Any], person: str | None, as_json: bool) -> None:
-    # Repeated by nobody: a second fork would be a second run. The others answer a repeat by saying the state.
+async def _act(
+    run: str, action: str, body: dict[str, Any], person: str | None, as_json: bool, *, key: str | None = None
+) -> None:
+    given = {name: value for name, value in body.items() if value}
     async with target().caller(person, STARTER) as rest:
-        changed = await rest.call("POST", f"{_path(run)}/{action}", body={k: v for k, v in body.items() if v})
+        # Repeated only with a key: the others answer a repeat by saying the state.
+        changed = await rest.call("POST", f"{_path(run)}/{action}", body=given, key=key, repeat=key is not None)
     show.print_json(changed) if as_json else show.console().print(show.run_view(changed))
 
 
 async def _watch(rest: Rest, run_id: str, as_json: bool) -> None:
     run = await watch_run(rest, run_id, as_json=as_json)
     if run["status"] != "completed":
-        raise Failed("" if as_json else f"the run {run['status']}" + (f": {run['reason']}" if run["reason"] else ""))
+        raise Failed("" if as_json else f"the run {ending(run)}")
 
 
 async def _types(rest: Rest, template_id: str, version: int) -> dict[str, str]:

@@ -33,7 +33,7 @@ async def validate(file: File, as_: AsPerson = None, json: AsJson = False) -> No
         show.print_json({"faults": faults})
     elif not faults:
         show.console().print(f"{file}: no faults")
-    _print_faults(file, faults, quiet=json)
+    print_faults(file, faults, quiet=json)
 
 
 @command(app, "publish")
@@ -42,7 +42,7 @@ async def publish(file: File, as_: AsPerson = None, json: AsJson = False) -> Non
     source = inputs.read_text(file)
     async with target().caller(as_, AUTHOR) as rest:
         faults = (await rest.post("/api/v1/templates/validate", {"source": source}))["faults"]
-        _print_faults(file, faults, quiet=False)
+        print_faults(file, faults, quiet=False)
         name = str(inputs.document(source).get("name", ""))
         known = await _by_name(rest, name)
         draft = (
@@ -121,7 +121,7 @@ async def _by_name(rest: Rest, name: str) -> dict[str, Any] | None:
     return next((each for each in listed if each["name"] == name), None)
 
 
-def _print_faults(file: Path, faults: list[dict[str, Any]], *, quiet: bool) -> None:
+def print_faults(file: Path, faults: list[dict[str, Any]], *, quiet: bool) -> None:
     """Print faults as file:line:column, and fail when there are any."""
     if not faults:
         return

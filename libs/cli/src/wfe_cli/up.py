@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from wfe_stack.stack import Stack
 
 
+#: What the samples call.
+SAMPLE_HANDLERS = "wfe_executor.demo"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
 
@@ -37,19 +41,30 @@ def register(app: typer.Typer) -> None:
             str, typer.Option(envvar="WFE_GATEWAY_REST_HOST", help="Address the gateway listens on.")
         ] = LOOPBACK,
         port: Annotated[
-            int, typer.Option(envvar="WFE_GATEWAY_REST_PORT", help="Port of the REST API; 0 for a free one.")
+            int,
+            typer.Option(
+                envvar="WFE_GATEWAY_REST_PORT", min=0, max=65_535, help="Port of the REST API; 0 for a free one."
+            ),
         ] = REST_PORT,
         grpc_port: Annotated[
-            int, typer.Option(envvar="WFE_GATEWAY_GRPC_PORT", help="Port of the gRPC API; 0 for a free one.")
+            int,
+            typer.Option(
+                envvar="WFE_GATEWAY_GRPC_PORT", min=0, max=65_535, help="Port of the gRPC API; 0 for a free one."
+            ),
         ] = GRPC_PORT,
         schedulers: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
         approvals: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
         executors: Annotated[int, typer.Option(min=1, help="How many.")] = 1,
         handlers: Annotated[
-            str, typer.Option(envvar="WFE_HANDLERS", help="Modules with step handlers, with commas.")
-        ] = "wfe_executor.demo",
+            str,
+            typer.Option(
+                envvar="WFE_HANDLERS",
+                help="Modules with step handlers, with commas; those of the samples come with them.",
+            ),
+        ] = "",
         samples: Annotated[
-            Path | None, typer.Option(help="Folder of templates to publish; examples by default.")
+            Path | None,
+            typer.Option(exists=True, file_okay=False, help="Folder of templates to publish; examples by default."),
         ] = None,
         log_level: Annotated[str, typer.Option(envvar="WFE_LOG_LEVEL", help="Of the services.")] = "info",
         job: Annotated[bool, typer.Option("--job", help="Do the main job before your eyes first.")] = False,
@@ -68,7 +83,8 @@ def register(app: typer.Typer) -> None:
             executors=executors,
             database_url=os.environ.get("WFE_DATABASE_URL") or None,
             nats_url=os.environ.get("WFE_NATS_URL") or None,
-            handlers=tuple(name.strip() for name in handlers.split(",") if name.strip()),
+            handlers=_modules(handlers),
+            executor_environment={"PYTHONPATH": _import_path()},
             samples=samples or sample_folder(),
             log_level=log_level,
         )
@@ -85,6 +101,18 @@ def register(app: typer.Typer) -> None:
             await _with_signals(_demonstrate(stack), stack)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _modules(handlers: str) -> tuple[str, ...]:
+    """The modules, with that of the samples, which are published whatever else there is."""
+    named = [name.strip() for name in handlers.split(",") if name.strip()]
+    return tuple(dict.fromkeys((SAMPLE_HANDLERS, *named)))
+
+
+def _import_path() -> str:
+    """PYTHONPATH with the current folder first, so that a module in it can be named."""
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(Path.cwd()), *([given] if given else [])])
 
 
 def _stack(settings: StackSettings) -> Stack:

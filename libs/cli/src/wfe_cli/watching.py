@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from rich.live import Live
-from wfe_stack.rest import ENDED, Rest
+from wfe_stack.rest import ENDED, Rest, RestFault
 
 from wfe_cli.show import console, event_line, run_view
 
 Run = dict[str, Any]
+#: Seconds between looks at what no event tells of: how far a step is.
+REFRESH_SECONDS = 1.0
+
+
+def ending(run: Run) -> str:
+    """How a run ended, as the end of a sentence."""
+    said = "was cancelled" if run["status"] == "cancelled" else str(run["status"])
+    return said if run.get("reason") in (None, "", run["status"]) else f"{said}: {run['reason']}"
 
 
 async def watch(
@@ -47,8 +56,10 @@ async def watch(
     run: Run = await rest.get(path)
     out = console()
     live = Live(run_view(run), console=out, refresh_per_second=10) if sys.stdout.isatty() else None
+    refreshing = None
     if live is not None:
         live.start()
+        refreshing = asyncio.create_task(_refresh(rest, path, live))
     try:
         # Closed by hand: a generator left in the middle keeps its connection.
         async with aclosing(rest.watch(run_id, after)) as events:
@@ -64,8 +75,19 @@ async def watch(
                 if caught_up and (run["status"] in ENDED or (stop is not None and stop(run))):
                     break
     finally:
+        if refreshing is not None:
+            refreshing.cancel()
+            await asyncio.wait([refreshing])
         if live is not None:
+            live.update(run_view(run))
             live.stop()
     if live is None and run["status"] in ENDED:
         out.print(run_view(run))
     return run
+
+
+async def _refresh(rest: Rest, path: str, live: Live) -> None:
+    while True:
+        await asyncio.sleep(REFRESH_SECONDS)
+        with suppress(RestFault):
+            live.update(run_view(await rest.get(path)))

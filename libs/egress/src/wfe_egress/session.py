@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -52,13 +52,15 @@ class Answer:
         status: HTTP status.
         headers: As they came; names compare without case.
         body: All of it, decompressed.
-        url: Where it came from; differs from the URL called only after a redirect.
+        url: Where it came from.
+        hops: Redirects that were followed to get there.
     """
 
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
     url: str
+    hops: int = 0
 
     def text(self) -> str:
         """The body as text by the charset it names, UTF-8 without one; what does not fit becomes U+FFFD."""
@@ -156,6 +158,7 @@ class GuardedSession:
         timeout: float | None = 60.0,  # noqa: ASYNC109 - covers the whole exchange, redirects included
         max_bytes: int = ANSWER_BYTES,
         redirects: int = 0,
+        private: Collection[str] = (),
     ) -> Answer:
         """Make one call and read its answer.
 
@@ -168,6 +171,8 @@ class GuardedSession:
             timeout: Seconds for everything; None without limit.
             max_bytes: Largest body that is read, after decompression.
             redirects: How many to follow; each hop is checked like the first. 0 gives back the 3xx itself.
+            private: Headers that are for this origin alone; a hop to another one goes without them, and without
+                authorization and cookies.
 
         Raises:
             EgressDenied: The guard refused the URL, an address of it, or a hop.
@@ -180,19 +185,34 @@ class GuardedSession:
         if params:
             target = target.extend_query(params)
         sent = CIMultiDict(headers or {})
+        hops = 0
         async with asyncio.timeout(timeout):
             while True:
                 answer, location = await self._once(method, target, sent, body, max_bytes, redirects > 0)
                 if location is None:
-                    return answer
+                    return replace(answer, hops=hops)
                 redirects -= 1
+                hops += 1
                 hop = self._hop(target, location)
                 if answer.status == 303 or (answer.status in (301, 302) and method.upper() == "POST"):
                     method, body = "GET", None
                     _drop(sent, _OF_BODY)
                 if hop.origin() != target.origin():
-                    _drop(sent, _OF_ORIGIN)
+                    _drop(sent, (*_OF_ORIGIN, *private))
                 target = hop
+
+    async def stream(
+        self, method: str, url: str | URL, *, headers: Mapping[str, str], body: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """Make one call and give back its answer unread; no redirects, no limit of time or size. Close it.
+
+        Raises:
+            EgressDenied: The guard refused the URL or an address of it.
+            aiohttp.ClientError, OSError: The call failed on the way.
+            ValueError: The method or a header cannot be sent.
+        """
+        target = self._guard.check_url(url)
+        return await self._session.request(method, target, headers=headers, data=body, allow_redirects=False)
 
     async def _once(
         self,
@@ -254,6 +274,6 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _drop(headers: CIMultiDict[str], names: tuple[str, ...]) -> None:
+def _drop(headers: CIMultiDict[str], names: Collection[str]) -> None:
     for name in names:
         headers.popall(name, None)

@@ -12,7 +12,7 @@ from wfe_engine import compensate
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.plan import CONTAINERS, WORK, Node
-from wfe_engine.rules import ENTER, GO_ON
+from wfe_engine.rules import ENTER, GO_ON, REQUEST
 from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
 from wfe_engine.state import ENDED, STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode
@@ -126,6 +126,7 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
         Whether it has finished already.
     """
     no = turn.state.next_no if again is None else again.no
+    where = "if"
     try:
         if node.condition is not None and again is None:
             met = turn.render(node.condition, scope)
@@ -134,24 +135,32 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
             if not met:
                 _skip(turn, scope, node, no)
                 return True
+        where = node.kind
         recorded = None if again is None else turn.env.values.inputs.get(no)
         params = turn.render(node.params, scope) if recorded is None else msgspec.json.decode(recorded)
     except ExpressionFault as fault:
-        fail_entering(turn, scope, node, no, expression_fault(fault, node.path))
+        fail_entering(turn, scope, node, no, expression_fault(fault, node.path, where))
         return False
     if node.kind in WORK:
+        if recorded is None and node.kind in REQUEST:
+            params = REQUEST[node.kind](turn, scope, params)
         _dispatch(turn, scope, node, no, encode(params), recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)
 
 
-def expression_fault(fault: ExpressionFault, path: str) -> Fault:
-    """What a step fails with when one of its expressions cannot be evaluated."""
+def expression_fault(fault: ExpressionFault, path: str, where: str) -> Fault:
+    """What a step fails with when one of its expressions cannot be evaluated.
+
+    Args:
+        where: Key of the step it stands in.
+    """
+    place = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.place)
     return Fault(
         code=EXPRESSION_ERROR,
-        message=f"{fault.expression}: {fault.message}",
+        message=f"{place}: {fault.expression}: {fault.message}",
         step=path,
-        details={"expression": fault.expression},
+        details={"expression": fault.expression, "place": place},
     )
 
 
@@ -256,8 +265,7 @@ def _complete_run(turn: Turn) -> None:
         try:
             output = turn.render(turn.plan.output, ROOT)
         except ExpressionFault as fault:
-            message = f"output: {fault.expression}: {fault.message}"
-            fail_block(turn, ROOT, Fault(code=EXPRESSION_ERROR, message=message))
+            fail_block(turn, ROOT, expression_fault(fault, "", "output"))
             return
     turn.emit(ev.RunCompleted())
     compensate.leave(turn)

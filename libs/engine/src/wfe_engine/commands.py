@@ -212,3 +212,9 @@ class Rollback(Command, frozen=True, kw_only=True):
 
 class Advance(Command, frozen=True, kw_only=True):
     """Decide again what had to wait for an expression; changes nothing when nothing waits."""
+
+
+class Break(Command, frozen=True, kw_only=True):
+    """A command of the engine's own could not be decided because of a fault in the engine: the run fails."""
+
+    message: str

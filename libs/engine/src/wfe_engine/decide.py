@@ -293,6 +293,12 @@ _RULES[cmd.Retry] = mending.retry
 _RULES[cmd.SettleStep] = mending.settle
 
 
+@_rule(cmd.Break)
+def _break(turn: Turn, command: cmd.Break) -> None:
+    turn.hard = True
+    fail_block(turn, ROOT, Fault(code="INTERNAL_ERROR", message=command.message))
+
+
 @_rule(cmd.TakeSnapshot)
 def _take_snapshot(turn: Turn, command: cmd.TakeSnapshot) -> None:
     if turn.state.phase:

@@ -202,7 +202,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 #: Kinds an executor runs. What their params evaluate to is the request of the lease.
-WORK = frozenset({"http", "call"})
+WORK = frozenset({"http", "call", "mcp", "model"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
 #: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
 #: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
@@ -211,8 +211,9 @@ WORK = frozenset({"http", "call"})
 CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit", "wait_for", "workflow"})
 #: Kinds that run blocks of steps.
 #: parallel: {on_failure}, a block a branch. switch: a block a case. foreach: {items, concurrency, on_failure}, one
-#: block. loop: {max, on_max}, one block. try: the body, then catches, then finally.
-CONTAINERS = frozenset({"parallel", "switch", "foreach", "loop", "try"})
+#: block. loop: {max, on_max}, one block. try: the body, then catches, then finally. agent: what its model is asked
+#: with and limits, one block with a model step and a foreach over what the model calls.
+CONTAINERS = frozenset({"parallel", "switch", "foreach", "loop", "try", "agent"})
 #: Those whose blocks are run again and again; the number of the round is part of a step's key.
-ITERATING = frozenset({"foreach", "loop"})
+ITERATING = frozenset({"foreach", "loop", "agent"})
 KINDS = WORK | CORE | CONTAINERS

@@ -10,7 +10,7 @@ from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.advance import advance_all
 from wfe_engine.errors import StateConflict
-from wfe_engine.plan import CONTAINERS, Plan
+from wfe_engine.plan import CONTAINERS, Block, Plan
 from wfe_engine.scopes import ROOT, block_at, depth, place, step_prefix
 from wfe_engine.state import CANCELLED, ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Return, Scope, Step
 from wfe_engine.turn import Turn
@@ -66,6 +66,26 @@ def renumbered(scopes: dict[str, Scope], next_no: int) -> tuple[dict[str, Scope]
 def kept_steps(scopes: dict[str, Scope]) -> list[tuple[str, int, Step]]:
     """The steps with blocks that the frontier of a snapshot keeps."""
     return [(key, index, step) for key, scope in scopes.items() for index, step in _kept(scope).items()]
+
+
+def nodes_from(block: Block, step_id: str) -> frozenset[int] | None:
+    """Indexes of a step and of everything that needs it; None when the block has no such step."""
+    first = next((node.index for node in block.nodes if node.id == step_id), None)
+    if first is None:
+        return None
+    found, waiting = set(), [first]
+    while waiting:
+        index = waiting.pop()
+        if index not in found:
+            found.add(index)
+            waiting.extend(block.nodes[index].dependents)
+    return frozenset(found)
+
+
+def without(scope: Scope, indexes: frozenset[int]) -> Scope:
+    """A scope in which some steps have not been entered, and nothing is live."""
+    mask = sum(1 << index for index in indexes)
+    return Scope(done=f"{int(scope.done, 16) & ~mask:x}", skipped=f"{int(scope.skipped, 16) & ~mask:x}")
 
 
 def live_numbers(scopes: dict[str, Scope]) -> list[int]:
@@ -133,7 +153,7 @@ def return_to(turn: Turn, target: Return) -> None:
     """Make a snapshot's state the run's."""
     _stop(turn, ROLLED_BACK)
     scopes, next_no = renumbered(frontier(turn.plan, target.scopes), turn.state.next_no)
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
+    deadline = None if turn.plan.total is None else turn.frozen_now + turn.plan.total
     turn.emit(
         ev.RunRolledBack(
             snapshot=target.snapshot,

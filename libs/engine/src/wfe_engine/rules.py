@@ -16,9 +16,13 @@ GoOn = Callable[[Turn, str, int], None]
 #: A block of a step failed, and nothing in it is active any more: (turn, scope, index, block, round, fault).
 BlockFailed = Callable[[Turn, str, int, int, int, Fault], None]
 
+#: Makes the request of a step an executor runs from its evaluated params: (turn, scope, params).
+Request = Callable[[Turn, str, Any], Any]
+
 ENTER: dict[str, Enter] = {}
 GO_ON: dict[str, GoOn] = {}
 BLOCK_FAILED: dict[str, BlockFailed] = {}
+REQUEST: dict[str, Request] = {}
 
 F = TypeVar("F", bound=Callable[..., Any])
 

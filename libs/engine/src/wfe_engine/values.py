@@ -26,12 +26,13 @@ _encode = msgspec.json.encode
 
 
 class ExpressionFault(Exception):
-    """An expression could not be evaluated; says which, and what broke it."""
+    """An expression could not be evaluated; says which, what broke it, and where in a value it stands."""
 
     def __init__(self, message: str, expression: str) -> None:
         super().__init__(message)
         self.message = message
         self.expression = expression
+        self.place: tuple[str | int, ...] = ()
 
 
 class Deferred(Exception):
@@ -122,11 +123,19 @@ def record_key(scope: str, step_id: str) -> str:
     return f"{scope}/{step_id}"
 
 
+def callback_key(name: str, iteration: str) -> str:
+    """Names one callback of a run: rounds of a loop have callbacks of their own."""
+    return f"{name}@{iteration}" if iteration else name
+
+
 class Surroundings(Protocol):
     """What the steps around a scope say."""
 
     def local(self, root: str, scope: str) -> Any:
         """Value of item, index or error in a scope; raises KeyError where it has none."""
+
+    def iteration(self, scope: str) -> str:
+        """The rounds a scope is in."""
 
     def loop(self, step_id: str, scope: str) -> Record | None:
         """The loop of that id a scope is inside of, with the output of its last round; None without one."""
@@ -177,19 +186,30 @@ class View:
         if kind is Path:
             return self._path(expression)  # type: ignore[arg-type]
         if kind is MapOf:
-            return {name: self.render(item) for name, item in expression.items}  # type: ignore
+            return {name: self._part(name, item) for name, item in expression.items}  # type: ignore
         if kind is ListOf:
-            return [self.render(item) for item in expression.items]  # type: ignore[union-attr, arg-type]
+            return [self._part(at, item) for at, item in enumerate(expression.items)]  # type: ignore
         if kind is Text:
             return self._text(expression)  # type: ignore[arg-type]
         assert isinstance(expression, Cel)
         return self._evaluate(expression, self._bindings(expression))
+
+    def _part(self, key: str | int, expression: Expression) -> Any:
+        if type(expression) is Literal:
+            return expression.value
+        try:
+            return self.render(expression)
+        except ExpressionFault as fault:
+            fault.place = (key, *fault.place)
+            raise
 
     def _path(self, path: Path) -> Any:
         parts = path.parts
         if path.root == "vars":
             value: Any = self._values.vars
         elif path.root == "run":
+            if parts and parts[0] == "callbacks":
+                return {SEALED: [{"callback": callback_key(str(parts[1]), self._around.iteration(self._scope))}]}
             value = self._values.run
         elif path.root == "steps":
             record = self.record(str(parts[0]))

@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping
 
 from wfe_engine.plan import Plan
 
+from wfe_language.comparing import Change, compare
+from wfe_language.compiler.reserved import refuse_reserved
+from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
 from wfe_language.faults import Fault, TemplateFaults
@@ -15,6 +18,7 @@ from wfe_language.variables import check_input
 
 __all__ = [
     "CelEvaluator",
+    "Change",
     "ExpressionError",
     "ExpressionPool",
     "Fault",
@@ -23,10 +27,13 @@ __all__ = [
     "TemplateFaults",
     "check_input",
     "child_templates",
+    "compare",
     "compile",
     "is_cheap",
+    "is_secret_name",
     "load",
     "parse_span",
+    "secrets_of",
     "validate",
 ]
 
@@ -61,6 +68,7 @@ def validate(
         return list(error.faults)
     reader = TemplateReader(positions, handlers, templates)
     reader.template(document)
+    refuse_reserved(reader.reading, document)
     return reader.reading.sorted()
 
 
@@ -78,6 +86,7 @@ def compile(  # noqa: A001 - the module's own word, always used as wfe_language.
     document, positions = load(source)
     reader = TemplateReader(positions, templates=templates)
     plan = reader.template(document)
+    refuse_reserved(reader.reading, document)
     if reader.reading.faults:
         raise TemplateFaults(reader.reading.sorted())
     return plan

@@ -19,8 +19,8 @@ from wfe_language.faults import MOST_FAULTS, Fault, TemplateFaults, Where, path_
 
 #: Bytes of UTF-8 a template may have.
 MOST_BYTES = 256 * 1024
-#: Levels of lists and objects in each other.
-MOST_LEVELS = 32
+#: Levels of lists and objects in each other: sixteen steps in each other, five levels each, and a value in the last.
+MOST_LEVELS = 128
 #: Largest integer a JSON double carries without rounding.
 LARGEST_INTEGER = 2**53 - 1
 

@@ -9,6 +9,7 @@ import msgspec
 from wfe_engine.errors import Violation
 from wfe_engine.plan import Variable
 
+from wfe_language.compiler.reserved import reserved_key_in
 from wfe_language.faults import choices, nearest
 from wfe_language.schemas import validator
 
@@ -46,6 +47,10 @@ def check_input(variables: Sequence[Variable], given: Any) -> tuple[dict[str, An
         if variable.schema.get("type") == "integer" and isinstance(value, float) and value.is_integer():
             value = int(value)
         violations += check_value(variable, value)
+        reserved = reserved_key_in(value)
+        if reserved is not None:
+            message = f"The key {reserved[:60]} belongs to the engine; rename it."
+            violations.append(Violation(f"input.{variable.name}", message))
         values[variable.name] = value
     return values, tuple(violations)
 

@@ -87,6 +87,10 @@ POLICY: Final[Policy] = {
         "RotateKey",
         "RevokeKey",
     ),
+    **_rows("MendingService", _ADMIN, "RetryStep", "CompleteStep", "SkipStep"),
+    **_rows("MendingService", _OPERATE, "RerunWorkflow", "BulkWorkflows"),
     **_rows("CallbackService", PUBLIC, "AnswerCallback"),
+    **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
+    **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

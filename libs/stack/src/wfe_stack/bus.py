@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from wfe_bus.subjects import PERMISSIONS
 
 from wfe_stack.faults import StackFault
 from wfe_stack.folder import write_private
 from wfe_stack.ports import LOOPBACK
+
+#: Seconds a server may take to accept a connection.
+REACH_SECONDS = 5.0
+_PORT = 4222
 
 
 def new_passwords() -> dict[str, str]:
@@ -41,6 +47,30 @@ def write_config(path: Path, port: int, passwords: dict[str, str]) -> None:
         "authorization": {"users": users, "timeout": 5},
     }
     write_private(path, json.dumps(config, indent=2) + "\n")
+
+
+async def reach(urls: str) -> None:
+    """Look whether one of somebody else's servers accepts connections.
+
+    Args:
+        urls: One URL or several with commas between.
+
+    Raises:
+        StackFault: None does; without a bus nothing would get ready, and nothing would say why.
+    """
+    why = ""
+    for url in urls.split(","):
+        try:
+            parts = urlsplit(url.strip())
+            _, writer = await asyncio.wait_for(
+                asyncio.open_connection(parts.hostname, parts.port or _PORT), REACH_SECONDS
+            )
+        except (OSError, ValueError) as fault:  # a timeout is an OSError
+            why = getattr(fault, "strerror", None) or str(fault) or "no answer"
+        else:
+            writer.close()
+            return
+    raise StackFault(f"the bus cannot be reached: {why}; look at WFE_NATS_URL")
 
 
 def program(name: str) -> str:

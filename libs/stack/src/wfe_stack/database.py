@@ -156,6 +156,8 @@ def _migrate(url: str) -> None:
     from sqlalchemy.exc import SQLAlchemyError
     from wfe_store.migrate import migrate
 
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise PartFault("the database cannot be used: its URL must begin with postgresql://")
     try:
         migrate(url)
     except (SQLAlchemyError, psycopg.Error) as fault:

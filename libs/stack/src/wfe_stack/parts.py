@@ -10,6 +10,7 @@ from wfe_bus.subjects import PERMISSIONS
 
 from wfe_stack.bus import program
 from wfe_stack.folder import Folder
+from wfe_stack.leftovers import MARK
 from wfe_stack.ports import LOOPBACK, Ports
 from wfe_stack.settings import StackSettings
 
@@ -98,7 +99,7 @@ def nats(plan: Plan) -> Part:
     return Part(
         name="nats",
         arguments=(program("nats-server"), "--config", str(plan.folder.path / "nats.conf")),
-        environment=dict(os.environ),
+        environment=dict(os.environ) | {MARK: str(plan.folder.path)},
         port=plan.nats_port,
         rank=3,
     )
@@ -167,6 +168,7 @@ def _environment(plan: Plan, role: str = "") -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WFE_GRPC_")}
     environment.pop("WFE_DATABASE_URL", None)
     environment |= {"WFE_LOG_LEVEL": settings.log_level, "WFE_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
+    environment[MARK] = str(plan.folder.path)
     if role in PERMISSIONS:
         environment["WFE_NATS_URL"] = plan.nats_url
         if role in plan.passwords:

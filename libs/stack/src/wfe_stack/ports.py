@@ -45,6 +45,8 @@ class Ports:
             if fault.errno == errno.EADDRINUSE:
                 by = _listener(port)
                 raise PortTaken(f"port {port} is taken{f' by {by}' if by else ''}{mend}") from fault
+            if fault.errno != errno.EACCES:
+                mend = "; name another address with --host" if what else ""
             raise StackFault(f"cannot listen on {host} port {port}: {fault.strerror}{mend}") from fault
         self._held.append(held)
         return int(held.getsockname()[1])

@@ -56,8 +56,14 @@ _SETTINGS = {
     "log_checkpoints": "off",
 }
 _LOG_BYTES = 10_000_000
+#: What a server says while processes of a killed one have not all ended yet.
+_IN_USE = "pre-existing shared memory block"
 #: Waits for the end of its parent, then stops the server if the pid file still names it.
 _GUARD = 'read -r _; [ "$(head -n 1 "$1/postmaster.pid" 2>/dev/null)" = "$2" ] && kill -INT "$2"'
+
+
+class _StillInUse(PostgresFault):
+    """Processes of a killed server have not all ended yet."""
 
 
 @dataclass(slots=True)
@@ -74,6 +80,7 @@ class PostgresServer:
     url: str
     owned: bool
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _log_from: int = field(default=0, repr=False)
     _guard: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @classmethod
@@ -100,13 +107,17 @@ class PostgresServer:
             if _adopt(folder, url):
                 return cls(folder, url, owned=False)
             server = cls(folder, url, owned=True)
-            server._launch(binaries, account, settings, sockets)
-            try:
-                server._await_ready()
-            except BaseException:
-                server.stop()
-                raise
-            return server
+            deadline = time.monotonic() + START_SECONDS
+            while True:
+                server._launch(binaries, account, settings, sockets)
+                try:
+                    server._await_ready()
+                    return server
+                except BaseException as fault:
+                    server.stop()
+                    if not isinstance(fault, _StillInUse) or time.monotonic() > deadline:
+                        raise
+                time.sleep(0.1)
 
     def database_url(self, name: str) -> str:
         """Connection URL of a database of this server."""
@@ -154,6 +165,7 @@ class PostgresServer:
         if log_path.exists() and log_path.stat().st_size > _LOG_BYTES:
             log_path.replace(log_path.with_name("log.1"))
         with log_path.open("ab") as log:
+            self._log_from = log.seek(0, os.SEEK_END)
             # A session of its own: an interrupt at the terminal must reach the services before their
             # database.
             self._process = subprocess.Popen(
@@ -180,7 +192,9 @@ class PostgresServer:
         assert self._process is not None
         while not _answers(self.url):
             if self._process.poll() is not None:
-                raise PostgresFault(f"PostgreSQL did not start in {self.folder}: {_last_fault(self.folder)}")
+                said = (self.folder / "log").read_bytes()[self._log_from :].decode(errors="replace")
+                kind = _StillInUse if _IN_USE in said else PostgresFault
+                raise kind(f"PostgreSQL did not start in {self.folder}: {_last_fault(said)}")
             if time.monotonic() > deadline:
                 raise PostgresFault(
                     f"PostgreSQL in {self.folder} does not answer after {START_SECONDS:g} s; see its log"
@@ -272,9 +286,10 @@ def _answers(url: str) -> bool:
     return False
 
 
-def _last_fault(folder: Path) -> str:
+def _last_fault(log: str) -> str:
     """The last thing the server complained of, for a one-line message."""
-    lines = (folder / "log").read_text(errors="replace").splitlines()[-50:]
+    # Sessions of a killed server write into the same log.
+    lines = [line for line in log.splitlines()[-50:] if "terminating connection" not in line]
     for line in reversed(lines):
         if "FATAL:" in line or "PANIC:" in line or "could not" in line:
             return line.split(":  ", 1)[-1]

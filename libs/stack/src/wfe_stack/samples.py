@@ -33,8 +33,10 @@ async def publish_samples(url: str, key: str, folder: Path) -> list[str]:
                 if name := await _publish(rest, source):
                     published.append(name)
             except Refused as fault:
-                where = [f": {each.field} {each.description}" for each in fault.violations[:1]]
-                raise StackFault(f"the sample {path} was refused: {fault.message}{''.join(where)}") from fault
+                more = [
+                    f": {v.field} {v.description}" for v in fault.violations[:1] if v.description not in fault.message
+                ]
+                raise StackFault(f"the sample {path} was refused: {fault.message}{''.join(more)}") from fault
     return published
 
 

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import aiohttp
 
-from wfe_stack import parts
-from wfe_stack.bus import new_passwords, write_config
+from wfe_stack import leftovers, parts
+from wfe_stack.bus import new_passwords, reach, write_config
 from wfe_stack.database import RunStore
 from wfe_stack.faults import PartFault, StackFault
 from wfe_stack.folder import Folder, write_private
@@ -120,6 +120,8 @@ class Stack:
         self._lost = asyncio.get_running_loop().create_future()
         try:
             self._folder = await asyncio.to_thread(Folder.take, self.settings.folder)
+            if left := await asyncio.to_thread(leftovers.clear, self._folder.path, self._folder.postgres):
+                self._say(f"ended {left} processes an earlier stack left in {self._folder.path}")
             await self._start(self._folder)
             self.started_seconds = time.monotonic() - began
         except BaseException:
@@ -225,7 +227,9 @@ class Stack:
             folder.postgres, settings.database_url, settings.postgres, self._guard, self._say, self._give_up
         )
         early = [parts.gateway(plan)]
-        if settings.nats_url is None:
+        if settings.nats_url is not None:
+            await reach(settings.nats_url)
+        else:
             write_config(folder.path / "nats.conf", plan.nats_port, passwords)
             early.insert(0, parts.nats(plan))
         for part in early:

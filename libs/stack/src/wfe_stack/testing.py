@@ -37,7 +37,7 @@ TEST_SETTINGS = {
 
 
 #: Tables others refer to, in the order they can be emptied in.
-_REFERRED = ("group_members", "api_keys", "template_versions", "templates", "groups", "principals", "owners")
+_REFERRED = ("group_members", "api_keys", "secrets", "template_versions", "templates", "groups", "principals", "owners")
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ class NewRun(msgspec.Struct, kw_only=True):
         sealed: Ciphertext by variable.
         key, key_hash: The Idempotency-Key it was started with, and the hash of the body.
         parent, parent_no: Run and step that wait for it.
+        created_at: When it was accepted, which is what its start answered; Unix seconds.
         copied_seq: Newest seq of the snapshot it was forked at.
         not_copied: Numbers of the steps that were live at that snapshot.
     """
@@ -37,6 +38,7 @@ class NewRun(msgspec.Struct, kw_only=True):
     labels: bytes
     trigger: str
     created_by: UUID
+    created_at: float
     forked_from: UUID | None = None
     forked_snapshot: UUID | None = None
     parent: UUID | None = None
@@ -188,7 +190,8 @@ class Batch:
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
             write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
-            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None, ended,
+            new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None,
+            new.created_at, ended,
         )  # fmt: skip
         if new.parent is not None:
             self.children_begun.add(write.run)

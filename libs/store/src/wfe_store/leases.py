@@ -16,6 +16,8 @@ from wfe_store.pool import Connection
 
 #: Seconds a lease may be missing from its executor's heartbeats before it counts as never arrived.
 ARRIVAL_SECONDS = 7.0
+#: Seconds nobody claims a step that has lost all the leases it may, while it is being failed.
+FAILING_SECONDS = 10.0
 
 
 class ClaimedStep(msgspec.Struct, frozen=True):
@@ -99,14 +101,19 @@ ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until, heartbeat_at 
 _HELD = """
 SELECT run_id, no, fence, leased_at < clock_timestamp() - make_interval(secs => %s) FROM dispatch WHERE executor_id = %s
 """
-_RELEASE = """
-UPDATE dispatch q SET executor_id = NULL, leased_at = NULL, progress = NULL, fence = q.fence + 1,
-    available_at = clock_timestamp(),
-    queue_deadline = clock_timestamp() + make_interval(secs => (q.clocks::json ->> 'queue')::float8)
+# The moment a step is free again: now, or the moment its run was paused. A resume makes everything later by the length
+# of the pause, so what is freed meanwhile must not be later already.
+_FREE_AT = """coalesce(CASE WHEN q.held THEN (
+        SELECT to_timestamp((r.state::json ->> 'paused_at')::float8) FROM runs r WHERE r.id = q.run_id
+    ) END, clock_timestamp())"""
+_FREED = f"""executor_id = NULL, leased_at = NULL, progress = NULL, fence = q.fence + 1,
+    queue_deadline = {_FREE_AT} + make_interval(secs => (q.clocks::json ->> 'queue')::float8)"""
+_RELEASE = f"""
+UPDATE dispatch q SET {_FREED}, available_at = {_FREE_AT}
 FROM unnest(%b::uuid[], %b::int[], %b::bigint[]) AS d (run_id, no, fence)
 WHERE q.run_id = d.run_id AND q.no = d.no AND q.fence = d.fence AND q.executor_id IS NOT NULL
 RETURNING q.queue
-"""
+"""  # noqa: S608 - no input in it
 
 
 async def heartbeat(
@@ -178,13 +185,20 @@ class LostLease(msgspec.Struct, frozen=True):
     executor: str
 
 
-async def reap(connection: Connection, lease_seconds: float, limit: int = 500) -> list[LostLease]:
+async def reap(
+    connection: Connection, lease_seconds: float, lease_losses: int, limit: int = 500
+) -> tuple[list[LostLease], list[str]]:
     """Free the steps of executors whose lease ran out, counting the loss on each.
 
     Their rows go in the same transaction, so a late heartbeat finds nothing it held.
 
     Args:
         lease_seconds: Age after which a lease of an executor that never sent a heartbeat is lost too.
+        lease_losses: Leases a step may lose. One that has lost so many is the caller's to fail: it is not claimed
+            for FAILING_SECONDS.
+
+    Returns:
+        The lost leases, and the executors that went silent, also those that held nothing.
     """
     async with connection.transaction():
         cursor = await connection.execute(
@@ -192,20 +206,25 @@ async def reap(connection: Connection, lease_seconds: float, limit: int = 500) -
         )
         dead = [row[0] for row in await cursor.fetchall()]
         cursor = await connection.execute(
-            """
+            f"""
             WITH lost AS (
                 SELECT q.run_id, q.no, q.executor_id FROM dispatch q LEFT JOIN executors e ON e.id = q.executor_id
                 WHERE q.executor_id IS NOT NULL AND (q.executor_id = ANY(%(dead)s)
                     OR (e.id IS NULL AND q.leased_at < clock_timestamp() - make_interval(secs => %(lease)s)))
                 LIMIT %(limit)s FOR UPDATE OF q SKIP LOCKED
             )
-            UPDATE dispatch q SET executor_id = NULL, leased_at = NULL, progress = NULL, fence = q.fence + 1,
-                lease_losses = q.lease_losses + 1, available_at = clock_timestamp(),
-                queue_deadline = clock_timestamp() + make_interval(secs => (q.clocks::json ->> 'queue')::float8)
+            UPDATE dispatch q SET {_FREED}, lease_losses = q.lease_losses + 1, available_at = {_FREE_AT}
+                + make_interval(secs => CASE WHEN q.lease_losses + 1 >= %(losses)s THEN %(failing)s ELSE 0 END)
             FROM lost WHERE q.run_id = lost.run_id AND q.no = lost.no
             RETURNING q.run_id, q.no, q.fence, q.lease_losses, q.queue, lost.executor_id
-            """,
-            {"dead": dead, "lease": lease_seconds, "limit": limit},
+            """,  # noqa: S608 - no input in it
+            {
+                "dead": dead,
+                "lease": lease_seconds,
+                "losses": lease_losses,
+                "failing": FAILING_SECONDS,
+                "limit": limit,
+            },
         )
         rows = await cursor.fetchall()
         if dead:
@@ -215,7 +234,8 @@ async def reap(connection: Connection, lease_seconds: float, limit: int = 500) -
                 " AND NOT EXISTS (SELECT 1 FROM dispatch q WHERE q.executor_id = e.id)",
                 (dead,),
             )
-    return [LostLease(*row) for row in rows]
+    lost = [LostLease(*row) for row in rows]
+    return lost, sorted({*dead, *(lease.executor for lease in lost)})
 
 
 class Due(msgspec.Struct, kw_only=True):

@@ -8,8 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from wfe_engine.plan import CONTAINERS
-from wfe_engine.scopes import ROOT, step_prefix
+from wfe_engine.plan import CONTAINERS, Block
+from wfe_engine.scopes import ROOT, UNDO, step_prefix
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record, record_key
 
@@ -210,6 +210,18 @@ async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int])
     return {row[0]: row[1].encode() for row in await cursor.fetchall()}
 
 
+async def steps_within(connection: Connection, run: UUID, indexes: frozenset[int], root: Block) -> list[int]:
+    """Numbers of the steps of a run at these places of its root scope, of those inside them, and of live ones."""
+    cursor = await connection.execute("SELECT no, path, scope, status FROM steps WHERE run_id = %s", (run,))
+    at = {node.path: node.index for node in root.nodes}
+    found = []
+    for no, path, scope, status in await cursor.fetchall():
+        index = int(scope.partition("/")[0]) if scope and scope != UNDO else at.get(path)
+        if index is None or index in indexes or status not in ("completed", "skipped", "failed"):
+            found.append(no)
+    return found
+
+
 async def known_signals(
     connection: Connection, wanted: Sequence[tuple[UUID, UUID, UUID]]
 ) -> dict[tuple[UUID, UUID, UUID], bool]:
@@ -267,16 +279,35 @@ async def load_keys(
     return {(row[0], row[1]): (row[2], row[3]) for row in await cursor.fetchall()}
 
 
-async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) -> dict[str, bytes] | None:
-    """Ciphertexts of a run by variable; None when the lease is not held under that fence."""
+class Sealed(msgspec.Struct, kw_only=True):
+    """What a lease's sealed request may need.
+
+    Attributes:
+        owner, template, template_version: Of its run.
+        request: JSON bytes.
+        values: What is stored of the run's sensitive variables, by name.
+    """
+
+    owner: UUID
+    template: UUID
+    template_version: int
+    request: bytes
+    values: dict[str, bytes]
+
+
+async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) -> Sealed | None:
+    """What a lease may have unsealed; None when it is not held under that fence."""
     cursor = await connection.execute(
-        "SELECT 1 FROM dispatch WHERE run_id = %s AND no = %s AND fence = %s AND executor_id IS NOT NULL",
+        "SELECT d.owner_id, r.template_id, r.template_version, d.request FROM dispatch d JOIN runs r ON r.id = d.run_id"
+        " WHERE d.run_id = %s AND d.no = %s AND d.fence = %s AND d.executor_id IS NOT NULL",
         (run, no, fence),
     )
-    if await cursor.fetchone() is None:
+    row = await cursor.fetchone()
+    if row is None:
         return None
     cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
-    return {name: bytes(value) for name, value in await cursor.fetchall()}
+    values = {name: bytes(value) for name, value in await cursor.fetchall()}
+    return Sealed(owner=row[0], template=row[1], template_version=row[2], request=row[3].encode(), values=values)
 
 
 async def load_request(connection: Connection, run: UUID, no: int, fence: int) -> bytes | None:

@@ -300,6 +300,18 @@ sealed_values = Table(
     "sealed_values", METADATA, _must("run_id", Uuid), _must("name", Text), _must("ciphertext", LargeBinary)
 )
 
+secrets = Table(
+    "secrets",
+    METADATA,
+    _must("owner_id", Uuid),
+    _must("name", Text),
+    _must("version", Integer),
+    _may("ciphertext", LargeBinary),
+    _must("created_by", Uuid),
+    _must("created_at", _MOMENT),
+    _may("replaced_at", _MOMENT),
+)
+
 outbox = Table(
     "outbox",
     METADATA,

@@ -74,7 +74,7 @@ NEW_RUNS = Part(
     "id uuid, owner_id uuid, template_id uuid, template_name text, template_version int, status text, reason text,"
     " version bigint, seq int, epoch int, state text, input text, output text, error text, labels text,"
     " trigger_type text, created_by uuid, forked_from uuid, forked_snapshot uuid,"
-    " parent_run uuid, parent_no int, ended bool",
+    " parent_run uuid, parent_no int, created_at float8, ended bool",
     """
 new_runs AS (
     INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
@@ -82,7 +82,8 @@ new_runs AS (
         parent_no, created_at, started_at, updated_at, ended_at)
     SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
         d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-        d.forked_snapshot, d.parent_run, d.parent_no, {now}, {now}, {now}, CASE WHEN d.ended THEN {now} END
+        d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), {now}, {now},
+        CASE WHEN d.ended THEN {now} END
     FROM {d}
 )
 """,

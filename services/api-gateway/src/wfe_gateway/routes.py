@@ -42,7 +42,7 @@ def rest_routes(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
         _own("/healthz", {"inline_string": '{"status":"ok"}'}),
         _own("/api/v1/openapi.json", inline_or_file(document, inline=self_contained)),
     ]
-    table = _table("rest", [*own, *_collisions(), *_service_routes(settings)])
+    table = _table("rest", [*own, *_misspelt(), *_collisions(), *_service_routes(settings)])
     table["max_direct_response_body_size_bytes"] = max(document.stat().st_size, 4_096)
     table["response_headers_to_add"] = [_NO_STORE, _NO_SNIFF]
     return table
@@ -87,12 +87,23 @@ def _route(match: dict[str, Any], cluster: str, *, timeout: int | None) -> dict[
     return {"match": match, "route": action}
 
 
+def _misspelt() -> Iterator[dict[str, Any]]:
+    """Refusals of what the transcoder would pass over: parameters without a value, a slash at the end.
+
+    Escapes in names would get past `_collisions`, and no parameter needs them in its name.
+    """
+    escapes = "names of query parameters must not hold escapes"
+    for pattern, status, text in (
+        (r"[^?]*\?(?:[^&]*&)*[^=&]*%.*", 400, escapes),
+        (r"[^?]*\?(?:[^&]*&)*(?:[^=&]+(?:&.*)?|=.*)", 400, "query parameters must be of the form name=value"),
+        (r"/api/[^?]*/(?:\?.*)?", 404, "there is no such path"),
+    ):
+        match = {"name": ":path", "string_match": {"safe_regex": {"regex": pattern}}}
+        yield _direct({"prefix": "/", "headers": [match]}, status, {"inline_string": text})
+
+
 def _collisions() -> Iterator[dict[str, Any]]:
     """Refusals of query parameters the path holds already: the transcoder would let them win over it."""
-    # Escapes would get past the comparison below, and no parameter needs them in its name.
-    escaped = {"name": ":path", "string_match": {"safe_regex": {"regex": r"[^?]*\?(?:[^&]*&)*[^=&]*%.*"}}}
-    text = "names of query parameters must not hold escapes"
-    yield _direct({"prefix": "/", "headers": [escaped]}, 400, {"inline_string": text})
     for name in sorted({name for binding in bindings() for name in binding.path_fields}):
         held = sorted({binding.path for binding in bindings() if name in binding.path_fields})
         elsewhere = any(name in binding.other_fields for binding in bindings())

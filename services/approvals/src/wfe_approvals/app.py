@@ -46,7 +46,7 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
 
     readiness = Readiness()
     readiness.add("store", database.ping)
-    readiness.add("bus", bus.ping)
+    readiness.add("bus", bus.reached)
     server = build_server(
         settings,
         [

@@ -30,6 +30,7 @@ class Bus:
     def __init__(self, settings: ApprovalsSettings) -> None:
         self._settings = settings
         self._client: Client | None = None
+        self._first = asyncio.Event()
 
     async def run(self) -> None:
         """Connect, however long it takes, and stay connected until cancelled."""
@@ -37,6 +38,7 @@ class Bus:
         try:
             await client.subscribe(subjects.ping("approvals"), cb=_answer)
             self._client = client
+            self._first.set()
             await asyncio.Event().wait()
         finally:
             self._client = None
@@ -50,6 +52,15 @@ class Bus:
         """
         if self._client is None or not self._client.is_connected:
             raise ConnectionError("no connection to NATS")
+
+    async def reached(self) -> None:
+        """Wait for the first connection, which begins with the process; later as `ping`.
+
+        Raises:
+            ConnectionError: There is no connection now.
+        """
+        await self._first.wait()
+        await self.ping()
 
     async def tell(self, decisions: Iterable[Decision]) -> None:
         """Tell all schedulers of decisions.

@@ -23,6 +23,7 @@ from wfe_executor.clock import StoreClock
 from wfe_executor.config import Settings
 from wfe_executor.health import Health
 from wfe_executor.link import Link
+from wfe_executor.mcp import Mcp
 from wfe_executor.pool import Pool
 from wfe_executor.pulse import Pulse
 from wfe_executor.reports import Reporter
@@ -69,10 +70,12 @@ class Executor:
             Guard(allow=settings.egress_allow, https_only=settings.egress_https_only),
             limit=settings.executor_slots,
         )
+        self.mcp = Mcp(self.session, settings.commands)
+        runner = Runner(self.link, Calls(handlers, self.pool), self.session, self.mcp)
         self.slots = Slots(
             settings.executor_slots,
             self.clock,
-            run=Runner(self.link, Calls(handlers, self.pool), self.session).run,
+            run=runner.run,
             report=lambda attempt: self.reporter.add(attempt),
             grown=lambda: self.pulse.claim_soon(),
         )
@@ -130,6 +133,7 @@ class Executor:
         ended = await self.slots.close()
         await self.pool.close()
         await self.link.close()
+        await self.mcp.close()
         await self.session.close()
         if self._health is not None:
             await self._health.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Iterable
 
 from pydantic import Field, field_validator
@@ -28,6 +29,8 @@ class Settings(ProcessSettings):
         drain_seconds: Seconds that running steps get to finish after SIGTERM; then they are given back.
         egress_allow: Networks, addresses and hosts inside that steps may call; see `wfe_egress.Guard`.
         egress_https_only: Refuse http.
+        mcp_commands: Commands that may be started as local MCP servers, with commas; each with the arguments it
+            must begin with, e.g. "uvx mcp-server-time". None without it.
         health_port: Port of GET /healthz on every interface; 0 for none.
     """
 
@@ -40,6 +43,7 @@ class Settings(ProcessSettings):
     drain_seconds: float = Field(20.0, ge=0, le=3600)
     egress_allow: str = ""
     egress_https_only: bool = False
+    mcp_commands: str = ""
     health_port: int = Field(0, ge=0, le=65535)
 
     @field_validator("executor_queues")
@@ -60,6 +64,18 @@ class Settings(ProcessSettings):
     def _allowed(cls, text: str) -> str:
         Guard(allow=text)
         return text
+
+    @field_validator("mcp_commands")
+    @classmethod
+    def _startable(cls, text: str) -> str:
+        for entry in listed(text):
+            shlex.split(entry)
+        return text
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The commands of local MCP servers, one by one."""
+        return listed(self.mcp_commands)
 
     @property
     def queues(self) -> tuple[str, ...]:

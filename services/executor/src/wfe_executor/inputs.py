@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 from wfe_bus import messages, subjects
-from wfe_bus.messages import Chunk, FetchInput, Unseal, Unsealed
+from wfe_bus.messages import Chunk, Failure, FetchInput, Unseal, Unsealed
 
 from wfe_executor.attempts import Attempt, LeaseLost
 from wfe_executor.link import Link
 from wfe_executor.outputs import StepFailed, failure
-from wfe_executor.sealed import Redactor, unsealed
+from wfe_executor.sealed import Redactor, key_of, unsealed
 
 #: No request is larger, in bytes; a scheduler that says so is not believed.
 REQUEST_BYTES = 64 * 1024 * 1024
@@ -48,12 +48,25 @@ async def unsealed_request(link: Link, attempt: Attempt, request: bytes) -> Any:
 
     Raises:
         LeaseLost: A scheduler said so.
-        StepFailed: SEALED_INVALID.
+        StepFailed: SEALED_INVALID, SECRET_MISSING, SECRET_UNREADABLE.
     """
     ask = Unseal(executor=link.executor, lease=attempt.ref)
     answer = await link.ask(subjects.UNSEAL, ask, _unsealed)
     if answer.stale:
         raise LeaseLost
+    if answer.missing:
+        raise StepFailed(_lacking("SECRET_MISSING", answer.missing, "not there; set it with `wfe secrets set`"))
+    if answer.unreadable:
+        raise StepFailed(
+            _lacking("SECRET_UNREADABLE", answer.unreadable, "sealed with a key that is gone; set it anew")
+        )
     values = {name: _any(value) for name, value in answer.values.items()}
+    values |= {key_of("secret", name): _any(value) for name, value in answer.secrets.items()}
+    values |= {key_of("callback", key): _any(value) for key, value in answer.callbacks.items()}
     attempt.redactor = Redactor(values)
     return unsealed(_any(request), values)
+
+
+def _lacking(code: str, names: tuple[str, ...], why: str) -> Failure:
+    message = f"the secret {', '.join(names)} is {why}"
+    return failure(code, message, retryable=False, details={"secrets": list(names)})

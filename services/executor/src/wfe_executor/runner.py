@@ -4,32 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
 from wfe_bus.messages import Failure
 from wfe_egress import GuardedSession
 
+from wfe_executor.agent import AgentRequest, Agents
 from wfe_executor.attempts import Attempt, End, LeaseLost
 from wfe_executor.calls import CallRequest, Calls
 from wfe_executor.http import HttpRequest, run_http
 from wfe_executor.inputs import request_of, unsealed_request
 from wfe_executor.link import Link
+from wfe_executor.mcp import Mcp, McpRequest
 from wfe_executor.outputs import StepFailed, encoded, failure
 
 _log = structlog.get_logger("wfe.executor.runner")
-_decode_call = msgspec.json.Decoder(CallRequest).decode
-_decode_http = msgspec.json.Decoder(HttpRequest).decode
 _decode_any = msgspec.json.Decoder().decode
+
+
+class _Kind:
+    """How steps of one kind are run."""
+
+    __slots__ = ("decode", "request", "run")
+
+    def __init__(self, request: type[Any], run: Callable[[Attempt, Any], Awaitable[bytes | Failure]]) -> None:
+        self.request = request
+        self.decode = msgspec.json.Decoder(request).decode
+        self.run = run
 
 
 class Runner:
     """Runs attempts of every kind."""
 
-    def __init__(self, link: Link, calls: Calls, session: GuardedSession) -> None:
+    def __init__(self, link: Link, calls: Calls, session: GuardedSession, mcp: Mcp) -> None:
         self._link = link
-        self._calls = calls
-        self._session = session
+        self._kinds = {
+            "call": _Kind(CallRequest, calls.run),
+            "http": _Kind(HttpRequest, partial(run_http, session)),
+            "mcp": _Kind(McpRequest, mcp.run),
+            "model": _Kind(AgentRequest, Agents(session, mcp).run),
+        }
 
     async def run(self, attempt: Attempt) -> bytes | Failure | End:
         """Run one attempt; the output is JSON that passed the gate. Raises only CancelledError."""
@@ -51,31 +69,24 @@ class Runner:
 
     async def _run(self, attempt: Attempt) -> bytes | Failure:
         lease = attempt.lease
-        kind = lease.kind
-        if kind not in ("call", "http"):
-            return failure("UNKNOWN_KIND", f"this executor cannot run steps of kind {kind!r}", retryable=False)
+        runner = self._kinds.get(lease.kind)
+        if runner is None:
+            return failure("UNKNOWN_KIND", f"this executor cannot run steps of kind {lease.kind!r}", retryable=False)
         request = lease.request
         if request is None or lease.sealed:
-            return await self._run_prepared(attempt)
-        if kind == "call":
-            return await self._calls.run(attempt, _decode_call(request))
-        return await run_http(self._session, attempt, _decode_http(request))
+            return await self._run_prepared(attempt, runner)
+        return await runner.run(attempt, runner.decode(request))
 
-    async def _run_prepared(self, attempt: Attempt) -> bytes | Failure:
+    async def _run_prepared(self, attempt: Attempt, runner: _Kind) -> bytes | Failure:
         """The same for a request that is not all there yet."""
-        call = attempt.lease.kind == "call"
-        parsed: CallRequest | HttpRequest
         request = await request_of(self._link, attempt)
         if attempt.lease.sealed:
-            plain = await unsealed_request(self._link, attempt, request)
-            parsed = msgspec.convert(plain, CallRequest) if call else msgspec.convert(plain, HttpRequest)
+            parsed = msgspec.convert(await unsealed_request(self._link, attempt, request), runner.request)
         else:
-            parsed = _decode_call(request) if call else _decode_http(request)
+            parsed = runner.decode(request)
         if attempt.verdict is not None:
             raise asyncio.CancelledError  # swallowed on the way here by somebody
-        if isinstance(parsed, CallRequest):
-            return await self._calls.run(attempt, parsed)
-        return await run_http(self._session, attempt, parsed)
+        return await runner.run(attempt, parsed)
 
 
 def _redacted(attempt: Attempt, end: bytes | Failure) -> bytes | Failure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +17,20 @@ REDACTED = "[redacted]"
 
 #: Shorter values would tear harmless text apart.
 REDACTED_CHARS = 4
+#: Likewise for parts of Base64.
+BASE64_CHARS = 8
 
 
 def unsealed(value: Any, values: Mapping[str, Any]) -> Any:
     """The request with every placeholder replaced; the value given is not changed.
 
-    A placeholder is {"$sealed": parts}, parts being texts and {"var": name}. One {"var"} alone stands for the
-    value with its type; several parts are joined to a text, with values that are no text written as JSON.
+    A placeholder is {"$sealed": parts}, parts being texts, {"var": name}, {"secret": name} and
+    {"callback": key}. One alone stands
+    for the value with its type; several parts are joined to a text, with values that are no text written as JSON.
+
+    Args:
+        value: The request.
+        values: By "var" or "secret" and name; see `key_of`.
 
     Raises:
         StepFailed: SEALED_INVALID, for a placeholder of another shape or a name without a value.
@@ -46,12 +54,18 @@ def _joined(placeholder: dict[str, Any], values: Mapping[str, Any]) -> Any:
 
 
 def _value(part: Any, values: Mapping[str, Any]) -> Any:
-    name = part.get("var") if isinstance(part, dict) else None
-    if not isinstance(name, str):
+    kind, name = next(iter(part.items())) if isinstance(part, dict) and len(part) == 1 else ("", None)
+    if kind not in ("var", "secret", "callback") or not isinstance(name, str):
         raise _invalid("a sealed placeholder has an unknown shape")
-    if name not in values:
+    key = key_of(kind, name)
+    if key not in values:
         raise _invalid(f"the sealed value {name[:200]!r} is no longer there")
-    return values[name]
+    return values[key]
+
+
+def key_of(kind: str, name: str) -> str:
+    """Key of a sealed value: variables by their names, others by theirs behind a dot."""
+    return name if kind == "var" else f"{kind}s.{name}"
 
 
 def _text(value: Any) -> str:
@@ -65,19 +79,25 @@ def _invalid(message: str) -> StepFailed:
 class Redactor:
     """Replaces exact occurrences of sealed texts of at least 4 characters by "[redacted]".
 
-    Also where they were written into a URL or into JSON. Texts inside of sealed objects and arrays count too;
-    numbers do not.
+    Also where they were written into a URL, into JSON or into Base64. Texts inside of sealed objects and arrays
+    count too; numbers do not.
 
     Args:
         values: The unsealed values by name.
     """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        found: set[str] = set()
-        for text in _texts(list(values.values())):
+        self._texts: list[str] = []
+        self.add(*_texts(list(values.values())))
+
+    def add(self, *texts: str) -> None:
+        """Take these out as well, e.g. what was made from a sealed value."""
+        found = set(self._texts)
+        for text in texts:
             if len(text) >= REDACTED_CHARS:
                 found |= {text, quote(text), quote(text, safe=""), quote_plus(text)}
                 found |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+                found |= _base64_of(text)
         # The longest first, or a value that begins like another would leave the rest of it behind.
         self._texts = sorted(found, key=len, reverse=True)
 
@@ -107,6 +127,18 @@ class Redactor:
             retry_after=why.retry_after,
             details=self.value(why.details),
         )
+
+
+def _base64_of(text: str) -> set[str]:
+    """What the text looks like in the middle of something that was written in Base64, wherever it stood in it."""
+    data = text.encode("utf-8", "replace")
+    found: set[str] = set()
+    for before in range(3):
+        written = base64.b64encode(b"\0" * before + data).decode()
+        core = written[(before * 8 + 5) // 6 : (before + len(data)) * 8 // 6]
+        if len(core) >= BASE64_CHARS:
+            found |= {core, core.replace("+", "-").replace("/", "_")}
+    return found
 
 
 def _texts(values: list[Any]) -> list[str]:

@@ -14,6 +14,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from wfe.api.v1 import (
     callback_service_pb2_grpc,
+    mending_service_pb2_grpc,
+    secret_service_pb2_grpc,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
     workflow_service_pb2_grpc,
@@ -33,9 +35,13 @@ from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
+from wfe_store.sealing import read_keys
+from wfe_store.secrets import Secrets
 from wfe_store.templates import Templates
 
 from wfe_scheduler.api.callbacks import CallbackService
+from wfe_scheduler.api.mending import MendingService
+from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
@@ -51,9 +57,10 @@ from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
 from wfe_scheduler.plans import Plans
-from wfe_scheduler.seal import Sealer, read_key
+from wfe_scheduler.seal import Sealer
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.unsealing import Unsealing
 from wfe_scheduler.watch import Watchers
 
 _log = structlog.get_logger("wfe.scheduler")
@@ -68,6 +75,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     """
     scheduler = f"{socket.gethostname()}-{secrets.token_hex(4)}".replace(".", "-")
     sealer = _sealer(settings)
+    callbacks = _callbacks(settings)
     url = settings.database_url.get_secret_value()
 
     database = Database(url, name="wfe-scheduler", size=settings.connections)
@@ -139,7 +147,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         clock,
         cycle,
         dispatcher,
-        sealer,
+        Unsealing(database, plans, sealer, callbacks),
         scheduler=scheduler,
         lease_seconds=settings.lease_seconds,
     )
@@ -181,9 +189,19 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 "wfe.api.v1.TemplateService",
             ),
             (
+                mending_service_pb2_grpc.add_MendingServiceServicer_to_server,
+                MendingService(engine, database),
+                "wfe.api.v1.MendingService",
+            ),
+            (
                 callback_service_pb2_grpc.add_CallbackServiceServicer_to_server,
-                CallbackService(engine, _callbacks(settings)),
+                CallbackService(engine, callbacks),
                 "wfe.api.v1.CallbackService",
+            ),
+            (
+                secret_service_pb2_grpc.add_SecretServiceServicer_to_server,
+                SecretService(Secrets(database), sealer),
+                "wfe.api.v1.SecretService",
             ),
             (
                 system_service_pb2_grpc.add_SystemServiceServicer_to_server,
@@ -211,7 +229,7 @@ def _sealer(settings: SchedulerSettings) -> Sealer | None:
 def _callbacks(settings: SchedulerSettings) -> Callbacks | None:
     if settings.seal_key_file is None:
         return None
-    return Callbacks([read_key(settings.seal_key_file)], settings.public_url.rstrip("/"))
+    return Callbacks(read_keys(settings.seal_key_file), settings.public_url.rstrip("/"))
 
 
 def _announce(bus: Client, scheduler: str, runs: list[UUID]) -> None:
@@ -237,13 +255,18 @@ async def _listen(
     gates: Gates,
 ) -> None:
     """Listen to the other schedulers and to approvals."""
-    ready, watching = m.decoder(m.Ready).decode, m.decoder(m.Watching).decode
+    ready, watching, ended = m.decoder(m.Ready).decode, m.decoder(m.Watching).decode, m.decoder(m.Gone).decode
     moved, changed = m.decoder(m.Moved).decode, m.decoder(m.TemplateChanged).decode
 
     async def on_ready(message: Msg) -> None:
         told = ready(message.data)
         if told.scheduler != scheduler:
             dispatcher.ready(told.queues, announce=False)
+
+    async def on_gone(message: Msg) -> None:
+        told = ended(message.data)
+        if told.scheduler != scheduler:
+            dispatcher.gone(told.executors, announce=False)
 
     async def on_watching(message: Msg) -> None:
         told = watching(message.data)
@@ -267,6 +290,7 @@ async def _listen(
 
     handlers: list[tuple[str, Any, str]] = [
         (subjects.READY, on_ready, ""),
+        (subjects.GONE, on_gone, ""),
         (subjects.WATCHING, on_watching, ""),
         (subjects.moved_for(scheduler), on_moved, ""),
         (subjects.TEMPLATE, on_template, ""),

@@ -156,8 +156,9 @@ class Children:
             created_by=wish.started_by,
             parent=wish.run,
             parent_no=wish.no,
+            created_at=round(self._clock.now(), 6),
         )
-        moment = dt.datetime.fromtimestamp(self._clock.now(), dt.UTC).isoformat().replace("+00:00", "Z")
+        moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
         facts = run_facts(wish.child, published.name, published.version, wish.started_by, moment, labels)
         facts["epoch"] = 1
         values = Values(given, facts)

@@ -13,7 +13,7 @@ class SchedulerSettings(ServiceSettings):
 
     Attributes:
         lease_seconds: How long an executor may be silent before its steps are given to others.
-        lease_losses: Leases a step may lose before it fails: it may be what kills its executors.
+        lease_losses: Leases after whose loss a step fails: it may be what kills its executors.
         sweep_seconds: Period of the search for what no message announced.
         cycles: Commits in flight at once.
         batch: Commands decided in one cycle, at most.

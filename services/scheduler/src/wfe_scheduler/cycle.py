@@ -197,6 +197,7 @@ class Cycle:
         except Exception as fault:  # noqa: BLE001 - a fault in one decision must not take the others with it
             _log.exception("decision failed", run=str(item.run), command=type(item.command).__name__)
             item.done(fault)
+            self._break(item, fault)
             return False
         if decision.empty:
             item.done(Stale() if isinstance(item.command, cmd.Report) else None)
@@ -206,6 +207,12 @@ class Cycle:
             return False
         self._keep(work, item, decision)
         return True
+
+    def _break(self, item: Item, fault: Exception) -> None:
+        """Fail a run whose own progress cannot be decided, rather than try for ever. People are told of theirs."""
+        if item.owner is None and item.entry is None and not isinstance(item.command, cmd.Break):
+            broken = cmd.Break(message=f"the engine could not go on: {type(fault).__name__}: {fault}"[:500])
+            self.submit(Item(item.run, broken, lambda _: None, actor="system"))
 
     def _keep(self, work: Work, item: Item, decision: Decision) -> None:
         work.items.append(item)

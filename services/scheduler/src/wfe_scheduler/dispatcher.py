@@ -111,6 +111,18 @@ class Dispatcher:
         if len(elsewhere) < len(names):
             self._wake.set()
 
+    def gone(self, executors: Iterable[str], *, announce: bool) -> None:
+        """These executors have died, or are about to end.
+
+        Args:
+            announce: Whether other schedulers should hear of it: each has heard some of their claims.
+        """
+        names = tuple(executors)
+        for executor in names:
+            self.credits.forget(executor)
+        if announce and names:
+            self._publish(subjects.GONE, m.Gone(scheduler=self._scheduler, executors=names))
+
     def ready_at(self, moment: float, queue: str) -> None:
         """A step of a queue will be ready at a moment. The sweep finds it too, but up to a period later."""
         delay = moment - self._clock.now()

@@ -23,15 +23,25 @@ from wfe_engine.errors import (
     Unavailable,
     WfeError,
 )
-from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers
-from wfe_engine.state import RunState
+from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
+from wfe_engine.scopes import ROOT
+from wfe_engine.state import RunState, Scope
 from wfe_engine.values import SEALED, Record, Values
 from wfe_language import check_input
 from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
 from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
-from wfe_store.load import LoadedRun, SnapshotState, known_signals, load_inputs, load_keys, load_runs, load_snapshot
+from wfe_store.load import (
+    LoadedRun,
+    SnapshotState,
+    known_signals,
+    load_inputs,
+    load_keys,
+    load_runs,
+    load_snapshot,
+    steps_within,
+)
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -42,6 +52,7 @@ from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.unsealing import check_secrets
 from wfe_scheduler.watch import Nudges, Watchers
 
 #: Seconds for which Idempotency-Keys are looked up before a start, once one has come again.
@@ -103,6 +114,7 @@ class Engine:
             values, violations = check_input(published.plan.variables, input)
             if violations:
                 raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
+            await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = self._seal(run, published, values)
             new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
@@ -133,6 +145,7 @@ class Engine:
         async def begin() -> StartedRun:
             source, snapshot = await self._snapshot(caller, run_id, snapshot_id)
             published = await self._plans.of_run(caller.owner_id, source.template, source.template_version)
+            await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             given = source.labels if labels is None else labels
             new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
@@ -151,6 +164,48 @@ class Engine:
                 inputs=await self._inputs(run_id, snapshot),
             )
             return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+
+        return await self._once(caller, idempotency_key, body_hash, begin)
+
+    async def rerun(
+        self,
+        caller: Caller,
+        run_id: UUID,
+        from_step: str,
+        labels: dict[str, str] | None,
+        reason: str,
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run that begins at a step of another, with what that step does not need taken over."""
+
+        async def begin() -> StartedRun:
+            source = (await self._load([run_id])).get(run_id)
+            if source is None or source.owner != caller.owner_id:
+                raise NotFound(f"there is no workflow {run_id}", workflow_id=run_id)
+            published = await self._plans.of_run(caller.owner_id, source.template, source.template_version)
+            again = nodes_from(published.plan.root, from_step)
+            if again is None:
+                raise NotFound(f"the template has no step {from_step}", reason="STEP_UNKNOWN", step=from_step)
+            run = new_run_id()
+            given = source.labels if labels is None else labels
+            new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
+            new.forked_from, new.copied_seq = run_id, source.state.seq
+            async with self._database.connection() as connection:
+                new.not_copied = await steps_within(connection, run_id, again, published.plan.root)
+            command = cmd.Start(
+                template=str(published.template),
+                template_version=published.version,
+                trigger="fork",
+                input=source.input,
+                labels=given,
+                forked_from=str(run_id),
+                scopes={ROOT: without(source.state.scopes.get(ROOT, Scope()), again)},
+                next_no=source.state.next_no,
+            )
+            names = {published.plan.root.nodes[index].id for index in again}
+            records = {key: record for key, record in source.records.items() if key.partition("/")[2] not in names}
+            return await self._begin(caller, run, published, new, command, source.input, given, records, reason)
 
         return await self._once(caller, idempotency_key, body_hash, begin)
 
@@ -173,6 +228,8 @@ class Engine:
             labels=_encode(labels),
             trigger=trigger,
             created_by=caller.principal_id,
+            # In microseconds, as the store keeps it: the answer to the same start again is the same.
+            created_at=round(self._clock.now(), 6),
             key=key,
             key_hash=body_hash,
         )
@@ -205,8 +262,7 @@ class Engine:
         records: dict[str, Record],
         reason: str = "",
     ) -> StartedRun:
-        created_at = self._clock.now()
-        moment = dt.datetime.fromtimestamp(created_at, dt.UTC).isoformat().replace("+00:00", "Z")
+        moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
         facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
         facts["epoch"] = 1
         entry = Entry(
@@ -227,7 +283,7 @@ class Engine:
             template_version=published.version,
             input=shown,
             labels=labels,
-            created_at=created_at,
+            created_at=new.created_at,
             created_by=caller.principal_id,
         )
 

@@ -16,14 +16,14 @@ from wfe_engine import commands as cmd
 from wfe_engine.errors import ResourceExhausted, Unavailable
 from wfe_engine.state import Fault
 from wfe_store import leases as stored
-from wfe_store.load import load_request, load_sealed
+from wfe_store.load import load_request
 from wfe_store.pool import Database
 
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.dispatcher import Dispatcher, first_part
 from wfe_scheduler.entries import Item
-from wfe_scheduler.seal import Sealer
+from wfe_scheduler.unsealing import Unsealing
 from wfe_scheduler.work import Stale
 
 _log = structlog.get_logger("wfe.scheduler.executors")
@@ -57,7 +57,7 @@ class Executors:
         clock: StoreClock,
         cycle: Cycle,
         dispatcher: Dispatcher,
-        sealer: Sealer | None,
+        unsealing: Unsealing,
         *,
         scheduler: str,
         lease_seconds: float,
@@ -67,7 +67,7 @@ class Executors:
         self._clock = clock
         self._cycle = cycle
         self._dispatcher = dispatcher
-        self._sealer = sealer
+        self._unsealing = unsealing
         self._scheduler = scheduler
         self._lease_seconds = lease_seconds
         self._answerable: list[Reply] = []
@@ -217,7 +217,7 @@ class Executors:
                 ],
             )
         if beat.stopping:
-            self._dispatcher.credits.forget(beat.executor)
+            self._dispatcher.gone([beat.executor], announce=True)
         if freed:
             self._dispatcher.ready(freed, announce=True)
         answer = m.HeartbeatAnswer(
@@ -240,11 +240,4 @@ class Executors:
 
     async def _unseal(self, message: Msg) -> None:
         ask = _unseal.decode(message.data)
-        run = UUID(bytes=ask.lease.run)
-        async with self._database.connection() as connection:
-            sealed = await load_sealed(connection, run, ask.lease.no, ask.lease.fence)
-        if sealed is None or self._sealer is None:
-            answer = m.Unsealed(stale=True)
-        else:
-            answer = m.Unsealed(values={name: self._sealer.unseal(run, name, data) for name, data in sealed.items()})
-        await message.respond(m.encode(answer))
+        await message.respond(m.encode(await self._unsealing.answer(ask.lease)))

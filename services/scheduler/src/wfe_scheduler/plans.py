@@ -25,6 +25,7 @@ class Published(msgspec.Struct, frozen=True):
 
     Attributes:
         queues: Of all steps an executor runs.
+        secrets: Names of the secrets it refers to.
     """
 
     template: UUID
@@ -32,6 +33,7 @@ class Published(msgspec.Struct, frozen=True):
     version: int
     plan: Plan
     queues: frozenset[str] = frozenset()
+    secrets: frozenset[str] = frozenset()
 
 
 def queues_of(block: Block) -> frozenset[str]:
@@ -96,7 +98,14 @@ class Plans:
     async def _compile(self, resolved: Resolved) -> Published:
         # Compiling a large template takes tens of milliseconds; the loop has other things to do.
         plan = await asyncio.to_thread(wfe_language.compile, resolved.source, resolved.pins)
-        published = Published(resolved.template_id, resolved.name, resolved.version, plan, queues_of(plan.root))
+        published = Published(
+            resolved.template_id,
+            resolved.name,
+            resolved.version,
+            plan,
+            queues_of(plan.root),
+            wfe_language.secrets_of(plan),
+        )
         self._plans[(resolved.template_id, resolved.version)] = published
         while len(self._plans) > PLANS:
             self._plans.popitem(last=False)

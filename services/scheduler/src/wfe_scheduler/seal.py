@@ -1,59 +1,86 @@
-"""Sealed values: what a template calls sensitive is encrypted before anything else sees it."""
+"""Sealed values: what a template calls sensitive, and secrets, are encrypted before anything else sees them."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-
-def read_key(path: Path) -> bytes:
-    """The 32 bytes of a key file.
-
-    Raises:
-        ValueError: The file cannot be read, or does not hold 32 bytes in Base64.
-    """
-    try:
-        key = base64.b64decode(path.read_text().strip(), validate=True)
-    except (OSError, binascii.Error) as fault:
-        raise ValueError(f"WFE_SEAL_KEY_FILE: {fault}") from fault
-    if len(key) != 32:
-        raise ValueError("WFE_SEAL_KEY_FILE: it must hold 32 bytes in Base64")
-    return key
+import msgspec
+from wfe_bus.messages import SEALED
+from wfe_store.sealing import Cipher, KeyFile, bound_to_owner, bound_to_run
 
 
 class Sealer:
-    """Encrypts with AES-256-GCM, bound to the run and the variable's name.
+    """Encrypts, bound to the run and the variable's name, or to the owner and the secret's name and version.
 
     Args:
-        key: 32 bytes.
+        cipher: The keys.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._cipher = AESGCM(key)
+    def __init__(self, cipher: Cipher) -> None:
+        self._cipher = cipher
 
     @classmethod
     def from_file(cls, path: Path) -> Sealer:
-        """A sealer with the key of a file.
+        """A sealer with the keys of a file.
 
         Raises:
-            ValueError: The file cannot be read, or does not hold 32 bytes in Base64.
+            ValueError: The file cannot be read, or does not hold keys.
         """
-        return cls(read_key(path))
+        try:
+            return cls(KeyFile(path))
+        except ValueError as fault:
+            raise ValueError(f"WFE_SEAL_KEY_FILE: {fault}") from fault
 
     def seal(self, run: UUID, name: str, value: bytes) -> bytes:
-        """Nonce and ciphertext of a value."""
-        nonce = os.urandom(12)
-        return nonce + self._cipher.encrypt(nonce, value, run.bytes + name.encode())
+        """What to store of a sensitive value."""
+        return self._cipher.seal(bound_to_run(run.bytes, name), value)
 
-    def unseal(self, run: UUID, name: str, ciphertext: bytes) -> bytes:
-        """The value of a ciphertext.
+    def unseal(self, run: UUID, name: str, sealed: bytes) -> bytes:
+        """The sensitive value.
 
         Raises:
-            cryptography.exceptions.InvalidTag: It is not one of this run and variable, or of another key.
+            wfe_store.sealing.Unreadable: It is not one of this run and variable, or of a key that is gone.
         """
-        return self._cipher.decrypt(ciphertext[:12], ciphertext[12:], run.bytes + name.encode())
+        return self._cipher.open(bound_to_run(run.bytes, name), sealed)
+
+    def seal_secret(self, owner: UUID, name: str, version: int, value: bytes) -> bytes:
+        """What to store of a secret."""
+        return self._cipher.seal(bound_to_owner(owner.bytes, name, version), value)
+
+    def unseal_secret(self, owner: UUID, name: str, version: int, sealed: bytes) -> bytes:
+        """The secret's value.
+
+        Raises:
+            wfe_store.sealing.Unreadable: It is not that secret's, or of a key that is gone.
+        """
+        return self._cipher.open(bound_to_owner(owner.bytes, name, version), sealed)
+
+
+def named_in(request: bytes, what: str) -> frozenset[str]:
+    """Names of what a request's placeholders stand for.
+
+    Args:
+        what: secret or callback.
+    """
+    found: set[str] = set()
+    waiting: list[Any] = [msgspec.json.decode(request)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            parts = value.get(SEALED)
+            if isinstance(parts, list):
+                found |= set(_named(parts, what))
+            else:
+                waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+    return frozenset(found)
+
+
+def _named(parts: Iterable[Any], what: str) -> Iterable[str]:
+    for part in parts:
+        if isinstance(part, dict) and isinstance(part.get(what), str):
+            yield part[what]

@@ -43,12 +43,12 @@ class Sweeper:
             Unavailable: The store cannot be read.
         """
         async with self._database.connection() as connection:
-            lost = await leases.reap(connection, self._lease_seconds)
+            lost, gone = await leases.reap(connection, self._lease_seconds, self._lease_losses)
             due = await leases.sweep(connection)
+        self._dispatcher.gone(gone, announce=True)
         for lease in lost:
             _log.info("lease lost", run=str(lease.run), step=lease.no, executor=lease.executor, losses=lease.losses)
-            self._dispatcher.credits.forget(lease.executor)
-            if lease.losses > self._lease_losses:
+            if lease.losses >= self._lease_losses:
                 message = f"its lease was lost {lease.losses} times; it may be what kills its executors"
                 self._submit(
                     lease.run,

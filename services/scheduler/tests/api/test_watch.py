@@ -41,11 +41,8 @@ async def test_events_come_as_they_happen_until_the_end(api: Api) -> None:
     assert api.engine.watchers[run_id] == []
 
 
-@pytest.mark.parametrize(
-    ("after", "seen"),
-    [(0, [1, 2, 3]), (2, [3]), (3, [4, 5, 6]), (5, [6]), (6, [7]), (7, []), (99, [])],
-)
-async def test_a_watch_of_an_ended_run_gives_what_is_there_up_to_an_end(api: Api, after: int, seen: list[int]) -> None:
+@pytest.mark.parametrize("after", [0, 2, 3, 6, 7, 99])
+async def test_a_watch_of_an_ended_run_gives_what_is_there(api: Api, after: int) -> None:
     run_id = await api.run()
     # It failed, was retried, was cancelled, and a snapshot was taken after that.
     kinds = [
@@ -53,7 +50,7 @@ async def test_a_watch_of_an_ended_run_gives_what_is_there_up_to_an_end(api: Api
     ]  # fmt: skip
     for seq, kind in enumerate(kinds, 1):
         await api.event(run_id, seq, kind)
-    assert await seqs(watch(api, run_id, after)) == seen
+    assert await seqs(watch(api, run_id, after)) == list(range(after + 1, 8))
 
 
 async def test_more_events_than_one_page_all_come(api: Api) -> None:

@@ -60,7 +60,7 @@ def _enter_switch(turn: Turn, scope: str, node: Node, no: int, params: Any) -> b
     try:
         chosen = _chosen(turn, scope, node)
     except ExpressionFault as fault:
-        fail_entering(turn, scope, node, no, expression_fault(fault, node.path))
+        fail_entering(turn, scope, node, no, expression_fault(fault, node.path, "switch.cases"))
         return False
     if chosen is None:
         return complete_entering(turn, scope, node, no, None, encode({"case": None}))

@@ -125,7 +125,7 @@ def _go_on_loop(turn: Turn, scope: str, index: int) -> None:
     try:
         over = _over(turn, scope, index, node, step)
     except ExpressionFault as fault:
-        fail_container(turn, scope, index, expression_fault(fault, node.path))
+        fail_container(turn, scope, index, expression_fault(fault, node.path, f"loop.{node.blocks[0].role}"))
         return
     if over or (step.next - step.base >= params["max"] and params["on_max"] == "complete"):
         last = child_key(scope, index, 0, step.next - 1)

@@ -16,7 +16,7 @@ from wfe_engine.rules import ENTER, rule
 from wfe_engine.state import CALLBACK, ENDED, WAITING, Fault, Letter, Step, shown_status
 from wfe_engine.turn import Turn, encode
 from wfe_engine.unwind import fail_block
-from wfe_engine.values import Record
+from wfe_engine.values import Record, callback_key
 
 WAIT_TIMEOUT, HEARTBEAT_TIMEOUT, CALLBACK_FAILED = "WAIT_TIMEOUT", "HEARTBEAT_TIMEOUT", "CALLBACK_FAILED"
 #: Signals of a run that no step has taken yet.
@@ -24,8 +24,8 @@ MOST_MAIL = 1000
 
 
 def callback_name(name: str, iteration: str) -> str:
-    """Name under which the answer to a callback comes: rounds of a loop have callbacks of their own."""
-    return f"{CALLBACK}{name}@{iteration}" if iteration else f"{CALLBACK}{name}"
+    """Name under which the answer to a callback comes."""
+    return CALLBACK + callback_key(name, iteration)
 
 
 @rule(ENTER, "wait_for")

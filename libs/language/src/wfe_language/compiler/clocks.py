@@ -15,7 +15,7 @@ from wfe_language.faults import Where
 MOST_ATTEMPTS = 100
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
-_CODE_RULE = "Failure codes look like HTTP_STATUS or ATTEMPT_TIMEOUT."
+_CODE_RULE = "Failure codes look like HTTP_503 or ATTEMPT_TIMEOUT."
 _RETRY_KEYS = ("max_attempts", "backoff", "initial", "max", "jitter", "on", "never")
 _CLOCK_KEYS = ("attempt", "queue", "heartbeat", "total")
 
@@ -60,7 +60,7 @@ def read_retry(reading: Reading, value: Any, where: Where, base: plan.Retry) -> 
 def _codes(reading: Reading, value: Any, where: Where) -> tuple[str, ...] | Missing:
     codes = [
         reading.name(code, (*where, at), "The failure code", _CODE, _CODE_RULE)
-        for at, code in enumerate(reading.list(value, where, "Write a list of failure codes: [HTTP_STATUS]."))
+        for at, code in enumerate(reading.list(value, where, "Write a list of failure codes: [HTTP_503]."))
     ]
     if isinstance(value, list) and not value:
         reading.fault(where, "The list is empty.", "Remove it, or name failure codes.")

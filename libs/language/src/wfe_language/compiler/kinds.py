@@ -10,99 +10,18 @@ from typing import Any
 from wfe_engine import plan
 
 from wfe_language.compiler.approvals import read_approval
+from wfe_language.compiler.http import read_http
+from wfe_language.compiler.mcp import read_mcp
 from wfe_language.compiler.reading import MISSING, Missing, Reading
 from wfe_language.compiler.values import Scope, Values, map_of
 from wfe_language.faults import Where, choices, suggest
 
-ReadKind = Callable[[Reading, Values, Any, Where, Scope], plan.Expression]
-
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-#: Bytes of an answer's body a step may ask for; more could not be stored.
-MOST_ANSWER = 512 * 1024
-
 TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}", re.ASCII)
 TEMPLATE_RULE = "Use a-z, 0-9 and -, beginning with a letter or digit, at most 100 characters."
 
-_HTTP_KEYS = ("method", "url", "headers", "query", "json", "body", "expect", "max_bytes")
-_HEADER = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,200}", re.ASCII)
-_STATUS = re.compile(r"[1-5]xx")
+ReadKind = Callable[[Reading, Values, Any, Where, Scope], plan.Expression]
+
 _HANDLER = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,199}", re.ASCII)
-
-
-def read_http(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
-    """Params of a request: method and url, and what else is given of the keys."""
-    scope = scope.at("in the params of an http step", sealing=True)
-    mend = 'Write {method: GET, url: "https://..."}.'
-    given = reading.object(value, where, _HTTP_KEYS, required=("url",), mend=mend)
-    params: dict[str, plan.Expression] = {"method": plan.Literal(_method(reading, given, where))}
-    if "url" in given:
-        params["url"] = values.text(given["url"], (*where, "url"), scope, 'Write an address: "https://...".')
-        fixed = params["url"].value if isinstance(params["url"], plan.Literal) else ""
-        if fixed and not re.match(r"https?://[^/\s]+", fixed, re.IGNORECASE):
-            reading.fault((*where, "url"), f"{fixed[:60]!r} is not an http or https address.", "Begin with https://.")
-    if "headers" in given:
-        params["headers"] = _headers(reading, values, given["headers"], (*where, "headers"), scope)
-    if "query" in given:
-        query = given["query"]
-        if not isinstance(query, dict):
-            reading.object(query, (*where, "query"), (), mend="Write names and values: {page: 1}.")
-        params["query"] = values.value(query, (*where, "query"), scope)
-    if "json" in given and "body" in given:
-        reading.key_fault((*where, "body"), "body stands beside json.", "Keep one: json for values, body for text.")
-    if "json" in given:
-        params["json"] = values.value(given["json"], (*where, "json"), scope)
-    elif "body" in given:
-        if isinstance(given["body"], str):
-            params["body"] = values.text(given["body"], (*where, "body"), scope, "Write text.", empty=True)
-        else:
-            reading.text(given["body"], (*where, "body"), "body is text; use json for values.")
-    if "expect" in given:
-        params["expect"] = plan.Literal(_expect(reading, given["expect"], (*where, "expect")))
-    most = reading.optional(given, where, "max_bytes", lambda v, w: reading.integer(v, w, 0, MOST_ANSWER))
-    if not isinstance(most, Missing):
-        params["max_bytes"] = plan.Literal(most)
-    return map_of(params)
-
-
-def _method(reading: Reading, given: dict[str, Any], where: Where) -> str:
-    method = given.get("method", "GET")
-    method = method.upper() if isinstance(method, str) else method
-    read = reading.choice(method, (*where, "method"), METHODS)
-    return "GET" if isinstance(read, Missing) else read
-
-
-def _headers(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
-    if not isinstance(value, dict):
-        reading.object(value, where, (), mend="Write names and values: {Accept: text/html}.")
-        return plan.Literal({})
-    headers: dict[str, plan.Expression] = {}
-    for name, text in value.items():
-        inner = (*where, name)
-        if not _HEADER.fullmatch(name):
-            reading.key_fault(inner, f"{name[:60]!r} is not the name of a header.", "Use letters, digits and -.")
-        if any(name.lower() == other.lower() for other in headers):
-            reading.key_fault(inner, f"The header {name} is there twice.", "Names of headers ignore case; keep one.")
-        headers[name] = values.text(text, inner, scope, "Write its value as text, in quotes.")
-        fixed = headers[name]
-        if isinstance(fixed, plan.Literal) and re.search(r"[\r\n]", fixed.value):
-            reading.fault(inner, "The value of a header holds a line break.", "Write it in one line.")
-    return map_of(headers)
-
-
-def _expect(reading: Reading, value: Any, where: Where) -> list[Any]:
-    mend = "Write statuses or classes of them: [200, 404] or 2xx."
-    found: list[Any] = []
-    for at, status in enumerate(value if isinstance(value, list) else [value]):
-        inner = (*where, at) if isinstance(value, list) else where
-        if isinstance(status, str) and _STATUS.fullmatch(status):
-            found.append(status)
-        elif isinstance(status, str):
-            reading.fault(inner, f"{status[:40]!r} is not a class of statuses.", mend)
-        elif not isinstance(reading.integer(status, inner, 100, 599), Missing):
-            found.append(status)
-    if isinstance(value, list) and not value:
-        reading.fault(where, "No status is expected.", mend)
-    return found
 
 
 def read_call(reading: Reading, values: Values, value: Any, where: Where, scope: Scope) -> plan.Expression:
@@ -245,9 +164,10 @@ def read_wait_for(reading: Reading, values: Values, value: Any, where: Where, sc
     names = [given["signal"]] if "signal" in given else given.get("signals", [])
     if "signal" in given or "signals" in given:
         inner = (*where, "signal" if "signal" in given else "signals")
-        if not isinstance(names, list) or not names:
-            reading.list(names, inner, "Write a list of names: [paid, refused].")
-            names = []
+        mend = "Write a list of names: [paid, refused]."
+        if names == []:
+            reading.fault(inner, "There are no signals.", mend)
+        names = reading.list(names, inner, mend)
         for at, name in enumerate(names):
             reading.name(name, inner if "signal" in given else (*inner, at), "The signal", _SIGNAL, _SIGNAL_RULE)
         params["signals"] = plan.Literal([name for name in names if isinstance(name, str)])
@@ -325,6 +245,7 @@ def _pin(reading: Reading, params: dict[str, plan.Expression], name: str, versio
 KINDS: dict[str, ReadKind] = {
     "http": read_http,
     "call": read_call,
+    "mcp": read_mcp,
     "approval": read_approval,
     "wait": read_wait,
     "set": read_set,
@@ -335,6 +256,9 @@ KINDS: dict[str, ReadKind] = {
     "workflow": read_workflow,
 }
 #: Kinds the language has and this version does not run.
-LATER_KINDS = ("agent", "mcp")
+LATER_KINDS: tuple[str, ...] = ()
 
-assert set(KINDS) == plan.KINDS - plan.CONTAINERS
+#: What an agent is made of; templates do not write it.
+INNER_KINDS = frozenset({"model"})
+
+assert set(KINDS) == plan.KINDS - plan.CONTAINERS - INNER_KINDS

@@ -38,6 +38,7 @@ class Reading:
         templates: Published templates `workflow` may run, by name: id and newest version; None when not known.
         children: Names of the templates it would run.
         callbacks: Names of the callbacks it waits for.
+        callback_uses: Where it names the URL of one.
         faults: Found so far.
     """
 
@@ -52,6 +53,7 @@ class Reading:
         self.templates = templates
         self.children: set[str] = set()
         self.callbacks: set[str] = set()
+        self.callback_uses: list[tuple[str, Where, Place]] = []
         self.faults: list[Fault] = []
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,15 @@ from typing import Any
 
 from wfe_engine import plan
 
+from wfe_language.compiler.agent_steps import agent_block, read_agent
+from wfe_language.compiler.blocks import Either
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
 from wfe_language.compiler.kinds import KINDS, LATER_KINDS, TEMPLATE_NAME, TEMPLATE_RULE
 from wfe_language.compiler.reading import Missing, Reading
-from wfe_language.compiler.structure import STRUCTURES, Either
+from wfe_language.compiler.structure import STRUCTURES
+from wfe_language.compiler.types import Types
 from wfe_language.compiler.values import Scope, Values
 from wfe_language.faults import Where, choices, nearest, suggest
 from wfe_language.loader import Positions
@@ -29,7 +33,7 @@ QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "compensate", "steps", "output")
 _TRIGGERS = ("failure", "cancel", "rollback")
 _COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate")
-_ALL = (*KINDS, *STRUCTURES)
+_ALL = (*KINDS, *STRUCTURES, "agent")
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
     ("approval", "timeout"): "Use expires: {after: 24h, then: reject} in the approval.",
@@ -57,6 +61,27 @@ class _Before:
     def __contains__(self, id_: object) -> bool:
         at = self.position.get(id_) if isinstance(id_, str) else None
         return (at is not None and bool(self.bits >> at & 1)) or id_ in self.outer
+
+
+def _around(value: Any) -> dict[str, tuple[str, ...]]:
+    """Ids of the steps around each step that is inside of others, the outermost first; by its id."""
+    found: dict[str, tuple[str, ...]] = {}
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(value, ())]
+    while waiting:
+        here, outer = waiting.pop()
+        if isinstance(here, list):
+            waiting.extend((each, outer) for each in here)
+        elif isinstance(here, dict):
+            id_ = here.get("id")
+            kind = next((key for key in here if key in STRUCTURES), None)
+            if isinstance(id_, str) and any(key in plan.KINDS for key in here):
+                if outer:
+                    found.setdefault(id_, outer)
+                outer = (*outer, id_) if kind else outer
+                waiting.extend([(here[kind], outer)] if kind else [])
+            else:
+                waiting.extend((each, outer) for key, each in here.items() if key not in ("items", "output"))
+    return found
 
 
 class TemplateReader:
@@ -88,14 +113,20 @@ class TemplateReader:
         total = reading.optional(given, (), "timeout", reading.span)
         priority = reading.optional(given, (), "priority", lambda v, w: reading.integer(v, w, -100, 100))
         triggers = reading.optional(given, (), "compensate", self._triggers)
-        scope = Scope({variable.name: variable for variable in declared}, frozenset(), frozenset())
-        root, ids = plan.Block((), ()), frozenset[str]()
+        by_name = {variable.name: variable for variable in declared}
+        scope = Scope(by_name, frozenset(), frozenset(), types=Types.of_variables(by_name))
+        self.values.around = functools.cache(lambda: _around(given.get("steps")))
+        root, ended = plan.Block((), ()), scope
         if "steps" in given:
-            root, ids = self.inner(given["steps"], ("steps",), scope, "")
+            root, ended = self.inner(given["steps"], ("steps",), scope, "")
+        for unknown, where, place in reading.callback_uses:
+            if unknown not in reading.callbacks:
+                otherwise = f"Wait for it: wait_for: {{callback: {unknown[:60]}}}."
+                mend = suggest(unknown, reading.callbacks, otherwise)
+                reading.fault(where, f"No step waits for a callback {unknown[:60]}.", mend, place=place)
         output = None
         if "output" in given:
-            everything = Scope(scope.variables, ids, ids, place="in the output")
-            output = self.values.value(given["output"], ("output",), everything)
+            output = self.values.value(given["output"], ("output",), ended.at("in the output"))
         return plan.Plan(
             name=name if isinstance(name, str) else "",
             variables=declared,
@@ -130,26 +161,26 @@ class TemplateReader:
     def _queue(self, value: Any, where: Where) -> str | Missing:
         return self.reading.name(value, where, "The queue", QUEUE, "Use a-z, 0-9 and -, at most 63 characters.")
 
-    def inner(self, value: Any, where: Where, scope: Scope, prefix: str) -> tuple[plan.Block, frozenset[str]]:
-        """A list of steps and the order between them; the ids of the steps."""
+    def inner(self, value: Any, where: Where, scope: Scope, prefix: str) -> tuple[plan.Block, Scope]:
+        """See `blocks.Blocks`."""
         self._nesting += 1
         try:
             return self._block(value, where, scope, prefix)
         finally:
             self._nesting -= 1
 
-    def _block(self, value: Any, where: Where, outer: Scope, prefix: str) -> tuple[plan.Block, frozenset[str]]:
+    def _block(self, value: Any, where: Where, outer: Scope, prefix: str) -> tuple[plan.Block, Scope]:
         reading = self.reading
         steps = reading.list(value, where, "Write a list of steps, each beginning with `- id:`.")
         if isinstance(value, list) and not value:
             reading.key_fault(where, "There are no steps.", "Add one: - {id: first, call: {handler: echo}}.")
-        if self._nesting > MOST_NESTING:
+        if self._nesting > MOST_NESTING + 1:
             reading.key_fault(
                 where,
                 f"Steps are nested more than {MOST_NESTING} deep.",
                 "Make a template of the inner ones.",
             )
-            return plan.Block((), ()), frozenset()
+            return plan.Block((), ()), outer
         self._steps += len(steps)
         if self._steps > MOST_STEPS:
             reading.key_fault(
@@ -157,21 +188,23 @@ class TemplateReader:
                 f"The template has more than {MOST_STEPS} steps.",
                 "Split it, or let a handler do several things.",
             )
-            return plan.Block((), ()), frozenset()
+            return plan.Block((), ()), outer
         ids = self._ids(steps, where, outer)
-        arranged = self._order(steps, ids, where)
+        arranged = self._order(steps, ids, where, outer)
         position = {id_: at for at, id_ in enumerate(ids) if id_}
         known = frozenset(position)
         everything = outer.steps | known
+        types = outer.types.with_steps({id_: step for id_, step in zip(ids, steps, strict=True) if id_})
         nodes = []
         for at, step in enumerate(steps):
             # With a cycle nobody knows who comes first; the cycle is fault enough.
             bits = -1 if arranged.cycle else arranged.before[at]
             before = _Before(position, bits, outer.before)
-            scope = replace(outer, steps=everything, before=before, step=ids[at], place="here")
+            scope = replace(outer, steps=everything, before=before, step=ids[at], place="here", types=types)
             nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged))
         roots = tuple(at for at, needs in enumerate(arranged.needs) if not needs)
-        return plan.Block(tuple(nodes), roots, result=len(nodes) - 1), known
+        ended = replace(outer, steps=everything, before=Either(outer.before, known), step="", types=types)
+        return plan.Block(tuple(nodes), roots, result=len(nodes) - 1), ended
 
     def _ids(self, steps: list[Any], where: Where, outer: Scope) -> list[str]:
         """Ids by position; empty for a step without a usable one."""
@@ -191,18 +224,18 @@ class TemplateReader:
                 reading.fault(inner, f"There are two steps {id_}.", f"Rename one; the other is on line {line}.")
                 id_ = ""
             elif isinstance(id_, str) and id_ in outer.steps:
-                reading.fault(inner, f"A step around this one is called {id_} too.", "Choose another id.")
+                reading.fault(inner, f"There is a step {id_} outside of this block already.", "Choose another id.")
             elif id_ == "output" and self._nesting > 1:
                 reading.fault(inner, "output is the word for what a block gives.", "Choose another id.")
             ids.append(id_ if isinstance(id_, str) else "")
         return ids
 
-    def _order(self, steps: list[Any], ids: list[str], where: Where) -> Order:
+    def _order(self, steps: list[Any], ids: list[str], where: Where, outer: Scope) -> Order:
         position = {id_: at for at, id_ in enumerate(ids) if id_}
         needs: list[tuple[int, ...]] = []
         for at, step in enumerate(steps):
             if isinstance(step, dict) and "needs" in step:
-                needs.append(self._needs(step["needs"], (*where, at, "needs"), position, at))
+                needs.append(self._needs(step["needs"], (*where, at, "needs"), position, at, outer))
             else:
                 needs.append((at - 1,) if at else ())
         arranged = order(needs)
@@ -210,7 +243,19 @@ class TemplateReader:
             self._cycle(steps, ids, where, arranged.cycle)
         return arranged
 
-    def _needs(self, value: Any, where: Where, position: dict[str, int], at: int) -> tuple[int, ...]:
+    def _unknown_need(self, id_: str, where: Where, position: dict[str, int], outer: Scope) -> None:
+        inside = self.values.around().get(id_)
+        if id_ in outer.steps:
+            reason, mend = f"The step {id_} is outside of this block.", "Remove it; needs names steps of the same list."
+        elif inside is not None:
+            reason = f"The step {id_} is inside of the step {inside[-1] or '?'}."
+            mend = "Needs names steps of the same list; name the step it is inside of."
+        else:
+            reason = f"There is no step {id_[:60]}."
+            mend = suggest(id_, position, f"Known: {choices(position)}.")
+        self.reading.fault(where, reason, mend)
+
+    def _needs(self, value: Any, where: Where, position: dict[str, int], at: int, outer: Scope) -> tuple[int, ...]:
         reading = self.reading
         mend = (
             f"Write a list: needs: [{value[:60]}]."
@@ -223,11 +268,7 @@ class TemplateReader:
             if not isinstance(id_, str):
                 reading.text(id_, inner, mend)
             elif id_ not in position:
-                reading.fault(
-                    inner,
-                    f"There is no step {id_[:60]}.",
-                    suggest(id_, position, f"Known: {choices(position)}."),
-                )
+                self._unknown_need(id_, inner, position, outer)
             elif position[id_] == at:
                 reading.fault(inner, f"The step {id_} needs itself.", "Remove it from its needs.")
             elif position[id_] in found:
@@ -269,7 +310,10 @@ class TemplateReader:
         params: plan.Expression = plan.Literal(None)
         blocks: tuple[plan.Block, ...] = ()
         path = f"{prefix}{scope.step}"
-        if kind in STRUCTURES:
+        if kind == "agent":
+            params = read_agent(reading, values, given[kind], (*where, kind), scope)
+            blocks = (agent_block(params, path, retry, clocks, queue, sealed=values.sealed),)
+        elif kind in STRUCTURES:
             params, blocks = STRUCTURES[kind](self, given[kind], (*where, kind), scope, path)
             values.sealed = False
         elif kind:
@@ -294,7 +338,7 @@ class TemplateReader:
     def _work(self, given: dict[str, Any], where: Where, kind: str) -> tuple[plan.Retry, plan.Clocks, str]:
         """Retry, clocks and queue of a step; faults where its kind has none."""
         reading = self.reading
-        if kind not in plan.WORK:
+        if kind not in plan.WORK and kind != "agent":
             for key in _WORK_ONLY if kind else ():
                 if key in given:
                     mend = _INSTEAD.get((kind, key), f"Remove {key}.")

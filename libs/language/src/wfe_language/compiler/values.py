@@ -6,41 +6,29 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cel_expr_python import cel
 from wfe_engine import plan
 
 from wfe_language.compiler.reading import Reading
-from wfe_language.expressions.environment import MOST_SOURCE, NotCel, compile_cel
-from wfe_language.expressions.scan import (
-    LOCALS,
-    Hole,
-    Reference,
-    Unclosed,
-    parse_path,
-    references,
-    split,
-)
-from wfe_language.faults import Where, choices, suggest
+from wfe_language.compiler.references import Around, refer
+from wfe_language.compiler.secrets import placeholder, text_with
+from wfe_language.compiler.types import Types
+from wfe_language.expressions.environment import MOST_SOURCE, NotCel, Problem
+from wfe_language.expressions.functions import FUNCTIONS
+from wfe_language.expressions.scan import Hole, Reference, Unclosed, parse_path, references, split
+from wfe_language.faults import Where, suggest
 
 #: Expressions that are not plain paths a template may have: bounds what publishing it costs.
 MOST_CEL = 2000
+#: Variables and steps one of them may refer to: bounds what is copied to evaluate it.
+MOST_NAMES = 12
 
-STEP_FIELDS = ("output", "status", "error", "attempts")
-ERROR_FIELDS = ("code", "message", "step", "details")
-RUN_FIELDS = ("id", "created_at", "created_by", "labels", "epoch", "template")
+#: Levels of lists and objects in a value.
+MOST_LEVELS = 32
 
-_JSON_TYPES = {
-    "boolean": "BOOL",
-    "string": "STRING",
-    "integer": "INT",
-    "number": "DOUBLE",
-    "array": "LIST",
-    "object": "MAP",
-}
-_STEP_TYPES = {"status": "STRING", "attempts": "INT"}
 _SAID = {
     "BOOL": "true or false", "STRING": "text", "INT": "a whole number", "UINT": "a whole number",
     "DOUBLE": "a number", "LIST": "a list", "MAP": "an object", "NULL": "null",
+    "NUMBER": "a number", "TIMESTAMP": "a moment", "DURATION": "a span", "BYTES": "bytes",
 }  # fmt: skip
 
 
@@ -53,20 +41,24 @@ class Scope:
         steps: Ids of all steps they could name.
         before: Those of them that have ended by then.
         step: Id of the step they stand in; empty outside of steps.
+        within: Ids of the steps around that one, the outermost first.
         locals: Those of item, index and error that mean something here.
         loops: Ids of the loops around; their output is that of the last round.
-        sealing: Whether sensitive variables may stand here, whole or inside text.
+        sealing: Whether secrets and sensitive variables may stand here, whole or inside text.
         place: Where this is, for a sentence: "in the params of a call".
+        types: What is known of the values.
     """
 
     variables: dict[str, plan.Variable]
     steps: frozenset[str]
     before: Container[str]
     step: str = ""
+    within: tuple[str, ...] = ()
     locals: frozenset[str] = frozenset()
     loops: frozenset[str] = frozenset()
     sealing: bool = False
     place: str = "here"
+    types: Types = field(default_factory=lambda: Types({}))
 
     def at(self, place: str, *, sealing: bool = False) -> Scope:
         """The same names at another place."""
@@ -79,21 +71,28 @@ class Values:
 
     Attributes:
         reading: Gets the faults.
+        sealed: Whether a secret or a sensitive variable was met since it was last set to False.
         sealed: Whether a sensitive variable was met since it was last set to False.
+        around: Ids of the steps around a step that is in some block, by its id.
     """
 
     reading: Reading
     sealed: bool = False
-    _compiled: dict[str, str | NotCel] = field(default_factory=dict)
+    around: Around = dict
+    _compiled: dict[tuple[Types, str], tuple[str, list[Problem]]] = field(default_factory=dict)
 
-    def value(self, value: Any, where: Where, scope: Scope) -> plan.Expression:
+    def value(self, value: Any, where: Where, scope: Scope, level: int = 0) -> plan.Expression:
         """Any value: a Literal when nothing in it is an expression."""
         if isinstance(value, str):
             return self._string(value, where, scope)
+        if isinstance(value, list | dict) and level >= MOST_LEVELS:
+            reason = f"Lists and objects are more than {MOST_LEVELS} levels deep."
+            self.reading.fault(where, reason, "Make the value flatter.")
+            return plan.Literal(None)
         if isinstance(value, list):
-            return list_of([self.value(item, (*where, at), scope) for at, item in enumerate(value)])
+            return list_of([self.value(item, (*where, at), scope, level + 1) for at, item in enumerate(value)])
         if isinstance(value, dict):
-            return map_of({key: self._entry(key, item, (*where, key), scope) for key, item in value.items()})
+            return map_of({key: self._entry(key, item, (*where, key), scope, level + 1) for key, item in value.items()})
         return plan.Literal(value)
 
     def text(self, value: Any, where: Where, scope: Scope, mend: str, *, empty: bool = False) -> plan.Expression:
@@ -125,28 +124,25 @@ class Values:
     def expect(self, compiled: plan.Expression, where: Where, scope: Scope, types: tuple[str, ...], mend: str) -> None:
         """A fault when it is known that an expression gives something else than one of some CEL types."""
         known = self._type(compiled, scope)
+        if known == "NUMBER" and {"INT", "DOUBLE"} & set(types):
+            return
         if known and known not in types:
             self.reading.fault(where, f"The expression gives {_SAID.get(known, known.lower())}.", mend)
 
-    def _entry(self, key: str, value: Any, where: Where, scope: Scope) -> plan.Expression:
+    def _entry(self, key: str, value: Any, where: Where, scope: Scope, level: int) -> plan.Expression:
         if "${{" in key:
             self.reading.key_fault(where, "A key cannot hold an expression.", "Only values can; write the key itself.")
-        return self.value(value, where, scope)
+        return self.value(value, where, scope, level)
 
     def _type(self, compiled: plan.Expression, scope: Scope) -> str:
         """CEL type of what an expression gives; empty when it is not known."""
         if isinstance(compiled, plan.Cel):
-            known = self._compiled.get(compiled.source)
-            return known if isinstance(known, str) else ""
+            return self._compiled.get((scope.types, compiled.source), ("", []))[0]
         if isinstance(compiled, plan.Path):
-            if compiled.root == "vars" and len(compiled.parts) == 1:
-                declared = scope.variables.get(str(compiled.parts[0]))
-                kind = declared.schema.get("type") if declared else None
-                return _JSON_TYPES.get(kind, "") if isinstance(kind, str) else ""
             if compiled.root == "index":
                 return "INT"
-            if compiled.root == "steps" and len(compiled.parts) == 2:
-                return _STEP_TYPES.get(str(compiled.parts[1]), "")
+            known = scope.types.of(compiled.root, compiled.parts).kind
+            return "" if known == "NULL" else known
         return ""
 
     def _string(self, text: str, where: Where, scope: Scope) -> plan.Expression:
@@ -164,26 +160,35 @@ class Values:
         compiled = tuple(self._hole(p, text, where, scope) if isinstance(p, Hole) else p for p in parts)
         if len(compiled) == 1 and not isinstance(compiled[0], str):
             return compiled[0]
-        return plan.Text(compiled)
+        return text_with(compiled)
 
-    def _hole(self, hole: Hole, text: str, where: Where, scope: Scope) -> plan.Path | plan.Cel:
+    def _hole(self, hole: Hole, text: str, where: Where, scope: Scope) -> plan.Literal | plan.Path | plan.Cel:
         source = hole.source.strip()
         begin = hole.offset + len(hole.source) - len(hole.source.lstrip())
         path = parse_path(source) if len(source) <= MOST_SOURCE else None
         if path is not None:
             self._reference(Reference(path.root, path.parts, 0), where, text, begin, scope, whole=True)
-            return path
+            return placeholder(path.parts) if path.root == "secrets" else path
         found = references(source) if len(source) <= MOST_SOURCE else []
-        if not self._compile(source, where, text, begin, scope):
+        if not self._compile(source, found, where, text, begin, scope):
             return plan.Cel(source, ())
         for reference in found:
             self._reference(reference, where, text, begin, scope, whole=False)
         roots = {(ref.root, str(ref.parts[0]) if ref.parts else "") for ref in found}
+        if len(roots) > MOST_NAMES:
+            reason = f"The expression refers to {len(roots)} variables and steps, more than {MOST_NAMES}."
+            place = self.reading.positions.inside(where, text, begin)
+            self.reading.fault(where, reason, "Make several expressions of it.", place=place)
         return plan.Cel(source, tuple(sorted(roots)))
 
-    def _compile(self, source: str, where: Where, text: str, begin: int, scope: Scope) -> bool:
+    def _compile(self, source: str, found: list[Reference], where: Where, text: str, begin: int, scope: Scope) -> bool:
         """Whether an expression compiles; remembers the type it gives."""
-        if source not in self._compiled:
+        if not source:
+            place = self.reading.positions.inside(where, text, begin)
+            self.reading.fault(where, "The expression is empty.", "Write one between ${{ and }}.", place=place)
+            return False
+        key = (scope.types, source)
+        if key not in self._compiled:
             if self.reading.full:
                 return False
             if len(self._compiled) >= MOST_CEL:
@@ -193,31 +198,32 @@ class Values:
                 )  # fmt: skip
                 return False
             try:
-                kind = compile_cel(source).return_type() if source else None
-                if kind is None:
-                    raise NotCel([])
-                self._compiled[source] = "" if kind == cel.Type.DYN else kind.name().partition("<")[0]
+                self._compiled[key] = scope.types.check(source, found)
             except NotCel as error:
-                self._compiled[source] = error
-        known = self._compiled[source]
-        if isinstance(known, str):
-            return True
-        if not source:
-            place = self.reading.positions.inside(where, text, begin)
-            self.reading.fault(where, "The expression is empty.", "Write one between ${{ and }}.", place=place)
-        for problem in known.problems:
+                self._compiled[key] = ("", error.problems)
+        kind, problems = self._compiled[key]
+        for problem in problems:
             offset = min(problem.offset or 0, len(source))
             place = self.reading.positions.inside(where, text, begin + offset)
             reason = f"The expression does not compile: {problem.message}."
             self.reading.fault(where, reason, _cel_mend(problem.message, scope), place=place)
-        return False
+        if kind.startswith("optional"):
+            place = self.reading.positions.inside(where, text, begin)
+            mend = "End it with .orValue(...), which says what it gives otherwise."
+            self.reading.fault(where, "The expression gives an optional value.", mend, place=place)
+        return not problems
 
     def _reference(
         self, reference: Reference, where: Where, text: str, begin: int, scope: Scope, *, whole: bool
     ) -> None:
         """Faults for a name that means nothing here. `whole`: the reference is the whole expression."""
-        problem = _refer(reference, scope, whole=whole)
+        problem = refer(reference, scope, self.around, whole=whole)
         if problem is None:
+            if reference.root == "run" and reference.parts[0] == "callbacks":
+                self.sealed = True
+                place = self.reading.positions.inside(where, text, begin + reference.offset)
+                self.reading.callback_uses.append((str(reference.parts[1]), where, place))
+            self.sealed |= reference.root == "secrets"
             if reference.root == "vars" and reference.parts:
                 declared = scope.variables.get(str(reference.parts[0]))
                 self.sealed |= declared is not None and declared.sensitive
@@ -240,96 +246,6 @@ def list_of(items: list[plan.Expression]) -> plan.Expression:
     return plan.ListOf(tuple(items))
 
 
-def _refer(reference: Reference, scope: Scope, *, whole: bool) -> tuple[str, str] | None:
-    """Reason and mend of what is wrong with a reference; None when nothing is."""
-    root, parts = reference.root, reference.parts
-    if root in LOCALS:
-        return _refer_local(root, parts, scope)
-    if root == "vars":
-        return _refer_variable(parts, scope, whole=whole)
-    if root == "steps":
-        return _refer_step(parts, scope)
-    if not parts:
-        return (
-            "run stands alone.",
-            f"Name one of its fields: {choices(f'run.{name}' for name in RUN_FIELDS)}.",
-        )
-    if parts[0] not in RUN_FIELDS:
-        return f"A run has no field {str(parts[0])[:60]}.", suggest(
-            str(parts[0]), RUN_FIELDS, f"Known: {choices(RUN_FIELDS)}."
-        )
-    return None
-
-
-_LOCAL_PLACES = {
-    "item": "inside of a foreach",
-    "index": "inside of a foreach or a loop",
-    "error": "in a catch or a finally",
-}
-
-
-def _refer_local(root: str, parts: tuple[str | int, ...], scope: Scope) -> tuple[str, str] | None:
-    if root not in scope.locals:
-        return f"{root} means nothing {scope.place}.", f"It is known {_LOCAL_PLACES[root]}."
-    if root == "index" and parts:
-        return "index is a number and has no fields.", "Use index alone."
-    if root == "error" and parts and parts[0] not in ERROR_FIELDS:
-        name = str(parts[0])[:60]
-        return f"An error has no field {name}.", suggest(name, ERROR_FIELDS, f"Known: {choices(ERROR_FIELDS)}.")
-    return None
-
-
-def _refer_variable(parts: tuple[str | int, ...], scope: Scope, *, whole: bool) -> tuple[str, str] | None:
-    if not parts:
-        hidden = [name for name, variable in scope.variables.items() if variable.sensitive]
-        if hidden:
-            return (
-                f"vars as a whole would show the sensitive variable {hidden[0]}.",
-                "Name the variables one by one.",
-            )
-        return None
-    name = str(parts[0])
-    declared = scope.variables.get(name)
-    if declared is None:
-        mend = suggest(name, scope.variables, f"Declare it: variables: {{{name[:60]}: {{type: string}}}}.")
-        return f"There is no variable {name[:60]}.", mend
-    if not declared.sensitive:
-        return None
-    if not scope.sealing:
-        return (
-            f"The sensitive variable {name} cannot be used {scope.place}.",
-            "Sensitive values may only stand in the params of http and call steps.",
-        )
-    if not whole or len(parts) > 1:
-        return (
-            f"The sensitive variable {name} is used in more than a plain path.",
-            f"Use it whole, alone or inside text: ${{{{ vars.{name} }}}}.",
-        )
-    return None
-
-
-def _refer_step(parts: tuple[str | int, ...], scope: Scope) -> tuple[str, str] | None:
-    if not parts:
-        return "steps stands alone.", "Name a step and what of it: steps.fetch.output."
-    name = str(parts[0])
-    if name not in scope.steps:
-        return f"There is no step {name[:60]}.", suggest(name, scope.steps, f"Known: {choices(sorted(scope.steps))}.")
-    if name == scope.step and name not in scope.loops:
-        return f"The step {name} refers to itself.", "A step sees only steps that ended before it."
-    if name not in scope.before and name not in scope.loops:
-        return (
-            f"The step {name} may not have ended before {scope.step or 'this'}.",
-            f"Add {name} to the needs of {scope.step or 'what this stands in'}, directly or through another step.",
-        )
-    if len(parts) < 2 or parts[1] not in STEP_FIELDS:
-        given = f"{parts[1]}"[:60] if len(parts) > 1 else ""
-        reason = f"A step has no field {given}." if given else f"steps.{name} stands alone."
-        return reason, suggest(
-            given, STEP_FIELDS, f"Say what of it: steps.{name}.output{'.' + given if given else ''}."
-        )
-    return None
-
-
 def _cel_mend(message: str, scope: Scope) -> str:
     if "undeclared reference to '" in message:
         name = message.partition("'")[2].partition("'")[0].split(".")[0]
@@ -337,11 +253,15 @@ def _cel_mend(message: str, scope: Scope) -> str:
             return f"Did you mean vars.{name}?"
         if name in scope.steps:
             return f"Did you mean steps.{name}.output?"
+        if name == "now":
+            return "Expressions have no clock; use run.created_at, or hand the moment over as a variable."
         return suggest(
-            name, ("vars", "steps", "run"), "Names begin with vars, steps or run; functions are in the guide."
+            name,
+            ("vars", "steps", "run", "secrets", *FUNCTIONS),
+            "Names begin with vars, steps, run or secrets; functions are in the guide.",
         )
-    if "no matching overload" in message:
-        return "Make both sides the same type, for example with string(), int() or double()."
+    if "does not work on" in message:
+        return "Make the types fit, for example with string(), int() or double()."
     if "nested more than" in message:
         return "Join text with several ${{ }} in it, or compute in a handler."
     if "longer than" in message:

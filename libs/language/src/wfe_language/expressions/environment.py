@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from cel_expr_python import cel
-from cel_expr_python.ext import ext_strings
+from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
+from wfe_language.expressions.functions import declarations
 from wfe_language.expressions.scan import LOCALS, ROOTS
 
 #: Bytes of UTF-8 an expression may have.
@@ -59,19 +60,38 @@ class NotCel(ValueError):
 
 @functools.cache
 def environment() -> cel.Env:
-    """The one environment. Making it takes a tenth of a second, mostly the library's own start.
+    """The one environment expressions are evaluated in; made in a tenth of a second, mostly the library's own start.
 
     CEL has no arithmetic between whole and fractional numbers, and JSON does not tell 2 from 2.0: whether
     `vars.amount * 1.5` works would depend on how the amount was written. So the four operators are declared
     anew, with CEL's own overloads and two more for mixed operands, which give a fraction.
     """
+    return _environment({})
+
+
+def typed_environment(types: Mapping[str, cel.Type]) -> cel.Env:
+    """One that knows the types of some names, like `vars.n`; to check expressions in, not to evaluate them."""
+    return _environment(types)
+
+
+def _environment(types: Mapping[str, cel.Type]) -> cel.Env:
     excluded = "".join(f'    - name: "_{sign}_"\n' for sign in _ARITHMETIC)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(f"name: wfe\nstdlib:\n  exclude_functions:\n{excluded}"),
-        variables=dict.fromkeys(ROOTS + LOCALS, cel.Type.DYN),
-        functions=[_operator(sign, *rest) for sign, rest in _ARITHMETIC.items()],
-        extensions=[ext_strings.ExtStrings()],
+        variables={**dict.fromkeys(ROOTS + LOCALS, cel.Type.DYN), **types},
+        functions=_functions(),
+        extensions=[
+            ext_strings.ExtStrings(),
+            ext_encoders.ExtEncoders(),
+            ext_math.ExtMath(),
+            ext_optional.ExtOptional(),
+        ],
     )
+
+
+@functools.cache
+def _functions() -> list[cel.FunctionDecl]:
+    return [*(_operator(sign, *rest) for sign, rest in _ARITHMETIC.items()), *declarations()]
 
 
 def _operator(sign: str, word: str, kinds: tuple[str, ...], mixed: Callable[[Any, Any], Any]) -> cel.FunctionDecl:
@@ -85,8 +105,11 @@ def _operator(sign: str, word: str, kinds: tuple[str, ...], mixed: Callable[[Any
     return cel.FunctionDecl(f"_{sign}_", overloads)
 
 
-def compile_cel(source: str) -> cel.Expression:
+def compile_cel(source: str, env: cel.Env | None = None) -> cel.Expression:
     """Compiles and type-checks; bounded by `MOST_SOURCE` bytes, and by the library to 32 levels.
+
+    Args:
+        env: Where; None for the one expressions are evaluated in.
 
     Raises:
         NotCel: It is too long or does not compile.
@@ -94,7 +117,7 @@ def compile_cel(source: str) -> cel.Expression:
     if len(source) > MOST_SOURCE or len(source.encode(errors="replace")) > MOST_SOURCE:
         raise NotCel([Problem(None, f"it is longer than {MOST_SOURCE} bytes")])
     try:
-        return environment().compile(source)
+        return (env or environment()).compile(source)
     except (RuntimeError, UnicodeError) as error:
         raise NotCel(_problems(source, str(error))) from None
 
@@ -111,6 +134,19 @@ def _problems(source: str, text: str) -> list[Problem]:
     return found[:3] or [Problem(None, _readable(text.split("\n")[0]))]
 
 
+_OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '(.*)'")
+_TYPE_WORDS = {
+    "int": "a whole number", "uint": "a whole number", "double": "a number", "string": "text", "bool": "true or false",
+    "null_type": "null", "bytes": "bytes", "dyn": "a value", "duration": "a span", "timestamp": "a moment",
+}  # fmt: skip
+
+
+def type_words(kind: str) -> str:
+    """A CEL type for a sentence: `list(dyn)` as "a list"."""
+    head = re.split(r"[(<]", kind.strip())[0]
+    return _TYPE_WORDS.get(head, {"list": "a list", "map": "an object", "optional_type": "an optional"}.get(head, kind))
+
+
 def _readable(message: str) -> str:
     message = (
         message.removesuffix(" [INVALID_ARGUMENT]")
@@ -118,5 +154,25 @@ def _readable(message: str) -> str:
         .replace("'<EOF>'", "the end")
         .replace("<EOF>", "the end")
     )
+    if overload := _OVERLOAD.search(message):
+        return _mismatch(overload[1], overload[2])
     message = re.sub(r" expecting \{.*", "", message)
     return message[:300].strip()
+
+
+def _mismatch(name: str, operands: str) -> str:
+    """`'_+_' applied to '(int, string)'` as "+ does not work on a whole number and text"."""
+    method = re.fullmatch(r"(.+)\.\((.*)\)", operands)
+    inner = f"{method[1]}, {method[2]}".strip(", ") if method else operands.strip("()")
+    depth, words, word = 0, [], ""
+    for mark in inner:
+        depth += (mark in "(<") - (mark in ")>")
+        if mark == "," and not depth:
+            words.append(word)
+            word = ""
+        else:
+            word += mark
+    words = [type_words(each) for each in [*words, word] if each.strip()]
+    sign = name.replace("_", "") if name.startswith(("_", "!", "-", "@")) else f"{name}()"
+    sign = {"@in": "in", "[]": "an index in [ ]", "?:": "a condition ? :"}.get(sign, sign)
+    return f"{sign} does not work on {' and '.join(words) or 'nothing'}"[:300]

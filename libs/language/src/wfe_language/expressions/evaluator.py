@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 from cel_expr_python import cel
 from wfe_engine import plan
+from wfe_engine.values import SEALED
 
 from wfe_language.expressions.environment import NotCel, compile_cel
-from wfe_language.expressions.scan import functions
+from wfe_language.expressions.functions import CHEAP, OWN
+from wfe_language.expressions.scan import functions, references
 
 #: Bytes of JSON an expression may give.
 MOST_RESULT = 256 * 1024
@@ -22,16 +24,13 @@ MOST_RESULT = 256 * 1024
 MOST_LEVELS = 32
 #: Values in what it gives.
 MOST_VALUES = 50_000
-#: Bounds of what may be evaluated where it would hold up others: values and characters handed to it.
-CHEAP_VALUES = 200
-CHEAP_CHARACTERS = 16 * 1024
+#: Bounds of what may be evaluated where it would hold up others: bytes of source, values and characters handed to it,
+#: and those times the number of references, which is what it could give.
+CHEAP_SOURCE = 1000
+CHEAP_VALUES, CHEAP_VALUES_USED = 200, 2000
+CHEAP_CHARACTERS, CHEAP_CHARACTERS_USED = 16 * 1024, 128 * 1024
 
 _LARGEST_INTEGER = 2**53 - 1
-#: Whatever loops over a list or makes more text than it was given.
-_COSTLY = frozenset(
-    {"all", "exists", "exists_one", "existsOne", "map", "filter", "matches", "format", "join", "replace",
-     "split", "transformList", "transformMap", "transformMapEntry"}
-)  # fmt: skip
 
 
 class ExpressionError(Exception):
@@ -83,11 +82,15 @@ class CelEvaluator:
         except NotCel as error:
             raise ExpressionError(f"It does not compile: {error}.", expression.source) from None
         except (RuntimeError, UnicodeError, TypeError, ValueError, OverflowError) as error:
-            raise ExpressionError(_sentence(str(error)), expression.source) from None
-        if value.type() == cel.Type.ERROR:
-            raise ExpressionError(_sentence(str(value.plain_value())), expression.source)
+            raise _failed(str(error), expression, bindings) from None
         try:
-            result = _Plain().value(value.plain_value(), 0)
+            plain = value.plain_value()
+        except TypeError:
+            raise ExpressionError("It gives an optional; end it with .orValue(...).", expression.source) from None
+        if value.type() == cel.Type.ERROR:
+            raise _failed(str(plain), expression, bindings)
+        try:
+            result = _Plain().value(plain, 0)
             size = len(msgspec.json.encode(result))
         except (ValueError, UnicodeError, OverflowError, RuntimeError) as error:
             raise ExpressionError(f"It gives what cannot be stored: {error}.", expression.source) from None
@@ -116,13 +119,14 @@ def project(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]
 def is_cheap(expression: plan.Cel, bindings: Mapping[str, Any]) -> bool:
     """Whether an expression may be evaluated at once, where others wait for it: well below a millisecond.
 
-    Not if it calls anything that loops, matches a pattern or multiplies text, and not with more than
-    `CHEAP_VALUES` values or `CHEAP_CHARACTERS` characters of bindings. The others belong into an
-    `ExpressionPool`.
+    Not if it is long, or calls anything but `functions.CHEAP`, and not with more bindings than the bounds above. The
+    others belong into an `ExpressionPool`.
     """
-    if not _calls_cheap(expression.source):
+    uses = _uses(expression.source)
+    if not uses:
         return False
-    values, characters = CHEAP_VALUES, CHEAP_CHARACTERS
+    values = min(CHEAP_VALUES, CHEAP_VALUES_USED // uses)
+    characters = min(CHEAP_CHARACTERS, CHEAP_CHARACTERS_USED // uses)
     waiting: list[Any] = [project(expression, bindings)]
     while waiting:
         value = waiting.pop()
@@ -144,8 +148,48 @@ def is_cheap(expression: plan.Cel, bindings: Mapping[str, Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _calls_cheap(source: str) -> bool:
-    return _COSTLY.isdisjoint(functions(source))
+def _uses(source: str) -> int:
+    """How often an expression refers to something, at least 1; 0 when it is not cheap whatever it is given."""
+    if len(source) > CHEAP_SOURCE or not functions(source) <= CHEAP:
+        return 0
+    return max(1, len(references(source)))
+
+
+#: Values named in an error, and characters of each.
+MOST_SHOWN, MOST_SHOWN_LENGTH = 3, 80
+
+
+def _failed(message: str, expression: plan.Cel, bindings: Mapping[str, Any]) -> ExpressionError:
+    """What went wrong, and with which values."""
+    return ExpressionError(_sentence(message) + _met(expression.source, bindings), expression.source)
+
+
+def _met(source: str, bindings: Mapping[str, Any]) -> str:
+    """The values an expression refers to, as a sentence: " Here vars.n is 3."; empty when it refers to none."""
+    shown: dict[str, str] = {}
+    for reference in references(source):
+        name, value = reference.root, bindings.get(reference.root)
+        for part in reference.parts:
+            if isinstance(value, Mapping) and part in value:
+                name, value = f"{name}.{part}", value[part]
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                name, value = f"{name}[{part}]", value[part]
+            else:
+                break
+        # A root as a whole says nothing about what is missing in it.
+        if "." in name or name not in ("vars", "steps", "run"):
+            shown[name] = _short(value)
+        if len(shown) == MOST_SHOWN:
+            break
+    return f" Here {', '.join(f'{name} is {text}' for name, text in shown.items())}." if shown else ""
+
+
+def _short(value: Any) -> str:
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, UnicodeError):
+        return "no JSON"
+    return text if len(text) <= MOST_SHOWN_LENGTH else text[: MOST_SHOWN_LENGTH - 3] + "..."
 
 
 def _sentence(message: str) -> str:
@@ -161,7 +205,9 @@ def _sentence(message: str) -> str:
         message = f"There is no position {index[1]} in a list of {index[2]}"
     elif message.startswith("Iteration budget exceeded"):
         message = "It loops more than 10,000 times"
-    return message.rstrip(".")[:1].upper() + message.rstrip(".")[1:] + "."
+    message = message.rstrip(".")
+    begin = message.partition(" ")[0]
+    return (message if begin in OWN else message[:1].upper() + message[1:]) + "."
 
 
 class _Plain:
@@ -195,12 +241,15 @@ class _Plain:
         if isinstance(value, list):
             return [self.value(item, level + 1) for item in value]
         if isinstance(value, dict):
-            return {self._key(key): self.value(item, level + 1) for key, item in value.items()}
+            # CEL's objects are in no order; the same expression gives the same bytes in every process.
+            return dict(sorted((self._key(key), self.value(item, level + 1)) for key, item in value.items()))
         raise ValueError("a value of a type JSON does not have")
 
     def _key(self, key: Any) -> str:
         if not isinstance(key, str):
             raise ValueError(f"an object whose key {key!r:.40} is not text")
+        if key.startswith(SEALED):
+            raise ValueError(f"an object with the key {key[:40]}, which belongs to the engine")
         return self._text(key)
 
     @staticmethod

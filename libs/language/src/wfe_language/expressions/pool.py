@@ -17,7 +17,7 @@ from wfe_language.expressions.evaluator import ExpressionError, project
 from wfe_language.expressions.worker import Answer, Request, frame
 
 #: Bytes of bindings handed to a worker.
-MOST_BINDINGS = 8 * 1024 * 1024
+MOST_BINDINGS = 3 * 1024 * 1024
 _START_SECONDS = 30.0
 #: Seconds an evaluation waits for a free worker.
 _QUEUE_SECONDS = 30.0

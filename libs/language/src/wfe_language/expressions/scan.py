@@ -9,7 +9,7 @@ from typing import NamedTuple
 from wfe_engine import plan
 
 #: Names an expression can begin with.
-ROOTS = ("vars", "steps", "run")
+ROOTS = ("vars", "steps", "run", "secrets")
 #: Names that mean something inside of steps with blocks.
 LOCALS = ("item", "index", "error")
 
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
     """A name an expression refers to.
 
     Attributes:
-        root: vars, steps, run, item, index or error.
+        root: vars, steps, run, secrets, item, index or error.
         parts: What is known of the path below it without evaluating.
         offset: Where it begins in the expression.
     """
@@ -156,15 +156,17 @@ def _operand(token: re.Match[str]) -> bool:
 def _below(tokens: list[re.Match[str]], at: int) -> tuple[str | int, ...]:
     parts: list[str | int] = []
     while at < len(tokens):
-        inner = tokens[at + 1 : at + 3]
+        # `.?name` and `[?0]` are the same path, of values that may not be there.
+        optional = at + 1 < len(tokens) and tokens[at + 1][0] == "?"
+        inner = tokens[at + 1 + optional : at + 3 + optional]
         if tokens[at][0] == "." and inner and inner[0].lastgroup == "name":
             if len(inner) > 1 and inner[1][0] == "(":
                 break  # a method
             parts.append(inner[0][0])
-            at += 2
+            at += 2 + optional
         elif tokens[at][0] == "[" and len(inner) == 2 and inner[1][0] == "]" and (key := _key(inner[0])) is not None:
             parts.append(key)
-            at += 3
+            at += 3 + optional
         else:
             break
     return tuple(parts)

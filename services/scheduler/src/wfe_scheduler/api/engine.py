@@ -108,6 +108,24 @@ class Engine(Protocol):
         """
         ...
 
+    async def rerun(
+        self,
+        caller: Caller,
+        run_id: UUID,
+        from_step: str,
+        labels: dict[str, str] | None,
+        reason: str,
+        idempotency_key: str | None,
+        body_hash: bytes,
+    ) -> StartedRun:
+        """Start a run that begins at a step of another, with what that step does not need taken over.
+
+        Raises:
+            NotFound: The owner has no such run, or its template no such step.
+            AlreadyExists: The key was used with another body.
+        """
+        ...
+
     async def snapshot(self, caller: Caller, run_id: UUID, name: str, reason: str) -> UUID:
         """Keep the state as it is now; gives the snapshot's id.
 

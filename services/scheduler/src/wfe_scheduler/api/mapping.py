@@ -100,6 +100,7 @@ def workflow_detail(detail: RunDetail, caller: Caller) -> workflow_pb2.Workflow:
 def step(item: Step, payloads: Payloads) -> workflow_pb2.Step:
     """A step of a run."""
     return workflow_pb2.Step(
+        no=item.no,
         path=item.path,
         iteration=item.iteration,
         visit=item.visit,

@@ -28,8 +28,6 @@ _WAIT_SECONDS = 30.0
 _FULL, _BASIC = "full", "basic"
 #: Events read at once for a watcher.
 _WATCH_PAGE = 200
-#: After one of these events a run has ended.
-_ENDS = frozenset({"run.completed", "run.failed", "run.cancelled"})
 
 
 class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # type: ignore[misc]
@@ -231,20 +229,23 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def WatchWorkflow(
         self, request: workflow_service_pb2.WatchWorkflowRequest, context: Any
     ) -> AsyncIterator[workflow_pb2.Event]:
-        """Events after a seq and then as they happen; ends after one that ends the run, or if it has ended."""
+        """Events after a seq and then as they happen, until the run has ended; an end it was retried from is none."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
         after = requests.at_least(faults, request.after, "after", 0)
         faults.raise_if_any()
         owner_id = current_caller().owner_id
+        begun = False
         with self._engine.watch(run_id) as nudges:
             while True:
                 found = await self._history.events(owner_id, run_id, after=after, limit=_WATCH_PAGE)
+                if not begun:
+                    # The watcher learns at once that there is something to watch; the first event may take days.
+                    await context.send_initial_metadata(())
+                    begun = True
                 for item in found.events:
                     yield mapping.event(item, Payloads())
                     after = item.seq
-                    if item.type in _ENDS:
-                        return
                 if len(found.events) == _WATCH_PAGE:
                     continue
                 if found.status in ENDED:

@@ -350,6 +350,7 @@ class Step(_message.Message):
     EXECUTOR_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    NO_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """The step's id in the template, with the ids of the steps around it: "review", "items/send"."""
     iteration: _builtins.str
@@ -372,6 +373,8 @@ class Step(_message.Message):
     """The executor that holds it or ran it last."""
     approval_id: _builtins.str
     """The gate it waits for or waited for."""
+    no: _builtins.int
+    """Number within the run, in the order of entering; what events and actions on one step name it by."""
     @_builtins.property
     def input(self) -> _struct_pb2.Value:
         """What the step was given, expressions evaluated."""
@@ -426,10 +429,11 @@ class Step(_message.Message):
         executor: _builtins.str = ...,
         progress: _struct_pb2.Value | None = ...,
         approval_id: _builtins.str = ...,
+        no: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_input", b"_input", "_output", b"_output", "_progress", b"_progress", "created_at", b"created_at", "due_at", b"due_at", "ended_at", b"ended_at", "error", b"error", "input", b"input", "output", b"output", "progress", b"progress", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_input", b"_input", "_output", b"_output", "_progress", b"_progress", "approval_id", b"approval_id", "attempts", b"attempts", "created_at", b"created_at", "due_at", b"due_at", "ended_at", b"ended_at", "error", b"error", "executor", b"executor", "id", b"id", "input", b"input", "iteration", b"iteration", "kind", b"kind", "lease_losses", b"lease_losses", "max_attempts", b"max_attempts", "output", b"output", "path", b"path", "progress", b"progress", "started_at", b"started_at", "status", b"status", "visit", b"visit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_input", b"_input", "_output", b"_output", "_progress", b"_progress", "approval_id", b"approval_id", "attempts", b"attempts", "created_at", b"created_at", "due_at", b"due_at", "ended_at", b"ended_at", "error", b"error", "executor", b"executor", "id", b"id", "input", b"input", "iteration", b"iteration", "kind", b"kind", "lease_losses", b"lease_losses", "max_attempts", b"max_attempts", "no", b"no", "output", b"output", "path", b"path", "progress", b"progress", "started_at", b"started_at", "status", b"status", "visit", b"visit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
     _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015

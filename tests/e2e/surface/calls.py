@@ -1,0 +1,296 @@
+"""One good call of every method of the public API, and what is needed to make it.
+
+Everything here follows the descriptors. A method without a row in `SAMPLES` fails the tests, so a new one is
+covered from its first day.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from google.protobuf import descriptor_pool, json_format, message_factory
+from wfe_gateway.api import Binding, bindings
+from wfe_stack.rest import Rest
+from wfe_stack.waiting import wait_for
+from yarl import URL
+
+SOURCE = """
+name: {name}
+variables:
+  text: {{type: string, default: a}}
+  data: {{type: object, default: {{}}}}
+steps:
+  - {{id: review, approval: {{title: "Go on?", approvers: {{roles: [approver]}}}}}}
+  - {{id: work, call: {{handler: echo, input: {{text: "${{{{ vars.text }}}}"}}}}}}
+"""
+CALLS: dict[str, Binding] = {binding.method.name: binding for binding in bindings()}
+PUBLIC = frozenset({"GetReadiness"})
+Fields = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """A call that is accepted.
+
+    Attributes:
+        fields: The request; "$run" and the like stand for the id of such a thing.
+        before: Calls that have to be made first.
+        as_second: Whether the second person calls.
+    """
+
+    fields: Fields = field(default_factory=dict)
+    before: tuple[str, ...] = ()
+    as_second: bool = False
+
+
+_RUN = {"id": "$run"}
+_TEMPLATE = {"id": "$template"}
+_MEMBER = {"id": "$group", "principal_id": "$principal"}
+SAMPLES: dict[str, Sample] = {
+    "StartWorkflow": Sample(
+        fields={
+            "template_id": "$template",
+            "input": {"text": "b", "data": {"n": 1}},
+            "version": 1,
+            "labels": {"team": "a"},
+        }
+    ),
+    "ListWorkflows": Sample(
+        fields={
+            "status": "running",
+            "template_id": "$template",
+            "label": ["team=a"],
+            "created_after": "2026-01-02T03:04:05Z",
+            "created_before": "2999-01-02T03:04:05Z",
+            "limit": 10,
+            "offset": 0,
+        }
+    ),
+    "GetWorkflow": Sample(fields={**_RUN, "wait_seconds": 0}),
+    "PauseWorkflow": Sample(fields={**_RUN, "reason": "why"}),
+    "ResumeWorkflow": Sample(fields={**_RUN, "reason": "why"}, before=("PauseWorkflow",)),
+    "CancelWorkflow": Sample(fields={**_RUN, "reason": "why"}),
+    "TerminateWorkflow": Sample(fields={**_RUN, "reason": "why"}),
+    "RetryWorkflow": Sample(fields={**_RUN, "reason": "why"}, before=("CancelWorkflow",)),
+    "RollbackWorkflow": Sample(fields={**_RUN, "snapshot_id": "$snapshot", "reason": "why"}),
+    "ForkWorkflow": Sample(fields={**_RUN, "snapshot_id": "$snapshot", "reason": "why", "labels": {"team": "a"}}),
+    "ListEvents": Sample(fields={**_RUN, "after": 1, "limit": 10}),
+    "WatchWorkflow": Sample(fields={**_RUN, "after": 1}, before=("CancelWorkflow",)),
+    "ListSnapshots": Sample(fields=_RUN),
+    "CreateSnapshot": Sample(fields={**_RUN, "name": "now"}),
+    "ApproveWorkflow": Sample(
+        fields={**_RUN, "approval_id": "$approval", "comment": "fine", "expected_digest": "$digest"}, as_second=True
+    ),
+    "RejectWorkflow": Sample(
+        fields={**_RUN, "approval_id": "$approval", "comment": "no", "expected_digest": "$digest"}, as_second=True
+    ),
+    "ListApprovals": Sample(
+        fields={"status": "open", "mine": True, "workflow_id": "$run", "limit": 10, "offset": 0}, as_second=True
+    ),
+    "GetApproval": Sample(fields={"approval_id": "$approval"}),
+    "CreateTemplate": Sample(fields={"source": "$new_source"}),
+    "UpdateTemplate": Sample(fields={**_TEMPLATE, "source": "$source"}),
+    "ValidateTemplate": Sample(fields={"source": "$source"}),
+    "PublishTemplate": Sample(fields=_TEMPLATE),
+    "ListTemplates": Sample(fields={"name": "$template_name", "limit": 10, "offset": 0}),
+    "GetTemplate": Sample(fields=_TEMPLATE),
+    "ListTemplateVersions": Sample(fields={**_TEMPLATE, "limit": 10, "offset": 0}),
+    "GetTemplateVersion": Sample(fields={**_TEMPLATE, "version": 1}),
+    "DeprecateTemplate": Sample(fields=_TEMPLATE),
+    "GetSelf": Sample(),
+    "CreatePrincipal": Sample(
+        fields={"name": "$new_name", "kind": "agent", "roles": ["viewer"], "subject": "$new_subject"}
+    ),
+    "ListPrincipals": Sample(fields={"limit": 10, "offset": 0}),
+    "CreateGroup": Sample(fields={"name": "$new_name"}),
+    "ListGroups": Sample(fields={"limit": 10, "offset": 0}),
+    "AddGroupMember": Sample(fields=_MEMBER),
+    "RemoveGroupMember": Sample(fields=_MEMBER),
+    "CreateKey": Sample(
+        fields={"principal_id": "$principal", "name": "k", "roles": ["viewer"], "expires_in_seconds": 60}
+    ),
+    "ListKeys": Sample(fields={"principal_id": "$principal", "limit": 10, "offset": 0}),
+    "RotateKey": Sample(fields={"id": "$key", "overlap_seconds": 60}),
+    "RevokeKey": Sample(fields={"id": "$key"}),
+    "GetReadiness": Sample(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Things:
+    """What the samples name, by the word after the $."""
+
+    ids: dict[str, str]
+
+    def fields(self, method: str) -> Fields:
+        """The request of a method's sample."""
+        return {name: self._filled(value) for name, value in SAMPLES[method].fields.items()}
+
+    def _filled(self, value: Any) -> Any:
+        if not (isinstance(value, str) and value.startswith("$")):
+            return value
+        fresh = f"n{uuid.uuid4().hex}"
+        made = {"new_name": fresh, "new_subject": f"issuer|{fresh}", "new_source": SOURCE.format(name=fresh)}
+        return made.get(value[1:]) or self.ids[value[1:]]
+
+
+async def make_things(rest: Rest) -> Things:
+    """One thing of each kind, and a run that waits at its gate with a snapshot."""
+    name = f"t{uuid.uuid4().hex}"
+    source = SOURCE.format(name=name)
+    template = await rest.post("/api/v1/templates", {"source": source})
+    await rest.post(f"/api/v1/templates/{template['id']}/publish")
+    run = await rest.start({"template_id": template["id"]})
+    path = f"/api/v1/workflows/{run['id']}"
+    snapshot = await rest.post(f"{path}/snapshots", {"name": "first"})
+    gate = await wait_for(lambda: _gate(rest, run["id"]), what="a gate")
+    principal = await rest.post("/api/v1/principals", {"name": name, "roles": ["viewer"]})
+    group = await rest.post("/api/v1/groups", {"name": name})
+    key = await rest.post("/api/v1/keys", {"principal_id": principal["id"], "name": name})
+    return Things(
+        {
+            "template": template["id"],
+            "template_name": name,
+            "source": source,
+            "run": run["id"],
+            "snapshot": snapshot["id"],
+            "approval": gate["id"],
+            "digest": gate["digest"],
+            "principal": principal["id"],
+            "group": group["id"],
+            "key": key["id"],
+        }
+    )
+
+
+async def _gate(rest: Rest, run: str) -> Any:
+    return next(iter((await rest.get("/api/v1/approvals", workflow_id=run))["approvals"]), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer over REST."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def refusal(self, *statuses: int) -> str:
+        """What is wrong with this answer as a refusal; empty when it is one as it should be.
+
+        Args:
+            statuses: Those it may have; any from 400 to 499 when none are named.
+        """
+        if self.status not in statuses if statuses else not 400 <= self.status < 500:
+            return f"answers {self.status} {self.body[:300]!r}"
+        if self.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return f"answers {self.headers.get('content-type')}: {self.body[:300]!r}"
+        return status_fault(self.json())
+
+
+def status_fault(status: Any) -> str:
+    """What is wrong with a google.rpc.Status as JSON; empty when nothing is."""
+    if not (isinstance(status, dict) and isinstance(status.get("code"), int) and status.get("message")):
+        return f"no google.rpc.Status: {status!r}"
+    infos = [each for each in status.get("details", ()) if each["@type"].endswith("/google.rpc.ErrorInfo")]
+    if len(infos) != 1 or not re.fullmatch(r"[A-Z][A-Z0-9_]+", infos[0].get("reason", "")):
+        return f"not one ErrorInfo with a reason: {status!r}"
+    told = json.dumps(status)
+    inside = [word for word in ("Traceback", "psycopg", "127.0.0.1", 'File \\"') if word in told]
+    return f"tells of the inside ({inside[0]}): {status!r}" if inside else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The REST API, byte by byte, as one caller."""
+
+    http: aiohttp.ClientSession
+    url: str
+    key: str | None
+
+    async def send(
+        self,
+        verb: str,
+        target: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """A request with its target as it is given."""
+        given = {"authorization": f"Bearer {self.key}"} if self.key else {}
+        if body is not None:
+            given["content-type"] = "application/json"
+        given |= headers or {}
+        async with self.http.request(
+            verb,
+            URL(self.url + target, encoded=True),
+            data=body,
+            headers={k: v for k, v in given.items() if v},
+            skip_auto_headers=("content-type",),
+            allow_redirects=False,
+        ) as answer:
+            stream = answer.headers.get("content-type", "").startswith("text/event-stream")
+            text = b"" if stream and answer.status == 200 else await answer.read()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, text)
+
+    async def call(self, method: str, fields: Fields) -> Answer:
+        """A call of a method with these fields, wherever REST has them."""
+        return await self.send(*request_of(method, fields))
+
+
+def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
+    """Verb, target and body of a call."""
+    call = CALLS[method]
+    rest = {name: value for name, value in fields.items() if name not in call.path_fields}
+    target = filled(call.path, fields)
+    if call.body:
+        return call.verb, target, json.dumps(rest).encode()
+    return call.verb, target + query_of(rest), None
+
+
+def filled(path: str, fields: Fields) -> str:
+    """A path with its fields."""
+    return re.sub(r"\{(\w+)\}", lambda found: quote(str(fields[found[1]]), safe=""), path)
+
+
+def query_of(fields: Fields) -> str:
+    """Fields as a query string, with its question mark."""
+    pairs = [
+        (name, str(each).lower() if isinstance(each, bool) else each)
+        for name, value in fields.items()
+        for each in (value if isinstance(value, list) else [value])
+    ]
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def request_type(method: str) -> Any:
+    """The class of a method's request."""
+    name = CALLS[method].method.input_type.lstrip(".")
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+
+
+def response_type(method: str) -> Any:
+    """The class of a method's answer."""
+    name = CALLS[method].method.output_type.lstrip(".")
+    return message_factory.GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(name))
+
+
+def message_of(method: str, fields: Fields) -> Any:
+    """The request of a call as a message."""
+    return json_format.ParseDict(fields, request_type(method)())
+
+
+def id_fields(method: str) -> Iterator[str]:
+    """Names of the fields of a sample that name a thing of the owner."""
+    for name, value in SAMPLES[method].fields.items():
+        if value in ("$run", "$template", "$approval", "$snapshot", "$principal", "$group", "$key"):
+            yield name
