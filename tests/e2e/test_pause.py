@@ -161,3 +161,15 @@ async def test_a_paused_run_goes_on_after_every_process_was_killed(crash_stack, 
     assert [len(witness[path].calls) for path in ("first", "slow", "last")] == [1, 2, 1]
     assert len(set(witness["slow"].keys)) == 1
     assert step_of(done, "slow")["attempts"] == 1
+
+
+async def test_what_one_scheduler_has_decided_the_others_know(crash_stack, publish, witness):
+    """Both have seen the run, and the gateway asks them in turn."""
+    async with Rest(crash_stack.url, crash_stack.keys["sam"]) as sam:
+        witness["slow"].hold()
+        run = await sam.start({"template_id": await publish(INTERRUPTED, sam), "input": {"witness": witness.url}})
+        await until(sam, run["id"], lambda found: witness["slow"].calls and found["approvals"])
+        for _ in range(8):
+            assert (await sam.post(path_of(run["id"], "pause")))["status"] == "paused"
+            assert (await sam.post(path_of(run["id"], "resume")))["status"] == "running"
+        assert (await sam.post(path_of(run["id"], "cancel")))["status"] == "cancelled"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -187,3 +188,11 @@ def test_start_and_watch_in_one(hello, wfe):
     result = wfe("runs", "start", "hello", "--watch")
     assert result.exit_code == 0, result.output
     assert "run.completed" in result.stdout
+
+
+def test_a_large_value_is_written_whole(server, wfe):
+    path = f"/api/v1/workflows/{server.RUN}/blobs/ab"
+    server.on("GET", path, {"data": base64.b64encode(b'{"a": ').decode(), "offset": 0, "total": 8})
+    server.on("GET", path, {"data": base64.b64encode(b"1}").decode(), "offset": 6, "total": 8})
+    assert wfe("runs", "blob", server.RUN, "ab").stdout == '{"a": 1}'
+    assert [asked.query for asked in server.asked] == [{"offset": "0"}, {"offset": "6"}]

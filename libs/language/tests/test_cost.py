@@ -90,7 +90,7 @@ STEPS = """\
     foreach:
       items: [1, 2]
       steps:
-        - {id: dN, call: {handler: echo, input: {n: "${{ item * N }}", v: "${{ index }}"}}}
+        - {id: dN, call: {handler: echo, input: {n: "${{ vars.n + item * N }}", v: "${{ index }}"}}}
   - {id: cN, call: {handler: echo, input: {n: "n ${{ size(steps.bN.output) + N }}"}}}
 """
 

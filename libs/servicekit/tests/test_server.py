@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from wfe.api.v1 import (
     approval_service_pb2_grpc,
+    blob_service_pb2_grpc,
     callback_service_pb2_grpc,
     identity_service_pb2_grpc,
     mending_service_pb2_grpc,
@@ -37,6 +38,7 @@ SERVICES = {
     "CallbackService": callback_service_pb2_grpc,
     "MendingService": mending_service_pb2_grpc,
     "SecretService": secret_service_pb2_grpc,
+    "BlobService": blob_service_pb2_grpc,
     "SystemService": system_service_pb2_grpc,
 }
 

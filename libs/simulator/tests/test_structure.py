@@ -394,3 +394,18 @@ def test_a_request_says_where_it_is(run):
         {"n": 7},
         1,
     )
+
+
+@pytest.mark.parametrize(
+    ("step", "place"),
+    [
+        ('{id: s, if: "${{ vars.v }}", set: {x: 1}}', "if"),
+        ('{id: s, switch: {cases: [{if: "${{ vars.v }}", steps: [{id: x, set: {y: 1}}]}]}}', "switch.cases"),
+        ('{id: s, loop: {until: "${{ vars.v }}", max: 2, steps: [{id: x, set: {y: 1}}]}}', "loop.until"),
+        ('{id: s, loop: {while: "${{ vars.v }}", max: 2, steps: [{id: x, set: {y: 1}}]}}', "loop.while"),
+    ],
+)
+def test_conditions_that_give_something_else_say_what(run, step, place):
+    error = run(f"- {step}", given={"v": "yes"}, top="variables: {v: {}}\n").error
+    assert error["message"] == f'{place}: vars.v: it must give true or false, not "yes"'
+    assert (error["code"], error["step"]) == ("EXPRESSION_ERROR", "s")

@@ -26,9 +26,11 @@ from wfe_bus.messages import (
     LeaseRef,
     Leases,
     Outcome,
+    PartStored,
     Report,
     Reported,
     Stop,
+    StorePart,
     Unseal,
     Unsealed,
 )
@@ -109,6 +111,7 @@ class FakeScheduler:
         self.values: dict[bytes, dict[str, Any]] = {}
         self.secrets: dict[bytes, dict[str, Any]] = {}
         self.missing: dict[bytes, tuple[str, ...]] = {}
+        self.parts: dict[bytes, dict[int, bytes]] = {}
         self.stale: set[bytes] = set()
         self.lost: tuple[LeaseRef, ...] = ()
         self.lease_seconds = 15.0
@@ -129,6 +132,7 @@ class FakeScheduler:
         await self.client.subscribe(subjects.HEARTBEAT, group, cb=self._on(Heartbeat, self._beat))
         await self.client.subscribe(subjects.REPORT, group, cb=self._on(Report, self._report))
         await self.client.subscribe(subjects.FETCH, group, cb=self._on(FetchInput, self._fetch))
+        await self.client.subscribe(subjects.STORE, group, cb=self._on(StorePart, self._store))
         await self.client.subscribe(subjects.UNSEAL, group, cb=self._on(Unseal, self._unseal))
         if direct:
             await self.client.subscribe(subjects.report_to(self.name), cb=self._on(Report, self._report))
@@ -172,6 +176,12 @@ class FakeScheduler:
             return Chunk(stale=True)
         whole = self.inputs[ask.lease.run]
         return Chunk(data=whole[ask.offset : ask.offset + 1000], total=len(whole))
+
+    async def _store(self, ask: StorePart) -> PartStored:
+        if ask.lease.run in self.stale:
+            return PartStored(stale=True)
+        self.parts.setdefault(ask.blob, {})[ask.number] = ask.data
+        return PartStored()
 
     async def _unseal(self, ask: Unseal) -> Unsealed:
         if ask.lease.run in self.stale:

@@ -10,7 +10,8 @@ from typing import Any
 import executor_handlers as handlers
 import pytest
 from executor_fakes import FakeScheduler, Nats, lease, ref
-from wfe_bus.messages import OUTPUT_BYTES, Lease, LeaseRef, Report
+from wfe_bus.connection import MESSAGE_BYTES
+from wfe_bus.messages import REPORT_BYTES, Lease, LeaseRef, Report
 from wfe_executor import pulse, reports
 from wfe_executor.app import Executor
 
@@ -77,11 +78,12 @@ async def test_reports_travel_in_batches_while_others_are_under_way(scheduler: F
 
 async def test_big_batches_are_split_by_bytes(scheduler: FakeScheduler, start: Any) -> None:
     executor = await start()
-    steps = tuple(lease("give", "limit") for _ in range(4))
+    steps = tuple(lease("give", "limit") for _ in range(8))
     await scheduler.hand(executor.id, *steps)
     for step in steps:
-        assert len((await scheduler.outcome(step)).output) == OUTPUT_BYTES
-    assert all(len(report.outcomes) == 1 for report in scheduler.reports)
+        assert len((await scheduler.outcome(step)).output) == REPORT_BYTES
+    sizes = [sum(len(outcome.output) for outcome in report.outcomes) for report in scheduler.reports]
+    assert max(sizes) < MESSAGE_BYTES
 
 
 async def test_room_is_offered_once(scheduler: FakeScheduler, start: Any) -> None:

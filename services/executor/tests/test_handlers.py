@@ -81,7 +81,7 @@ async def test_the_output_gate(scheduler: FakeScheduler, start: Any) -> None:
 
 async def test_unknown_handlers_and_kinds(scheduler: FakeScheduler, start: Any) -> None:
     executor = await start()
-    for fields, code in (({"handler": "nobody"}, "HANDLER_NOT_FOUND"), ({"kind": "agent"}, "UNKNOWN_KIND")):
+    for fields, code in (({"handler": "nobody"}, "HANDLER_NOT_FOUND"), ({"kind": "foreach"}, "UNKNOWN_KIND")):
         step = lease(**fields)
         await scheduler.hand(executor.id, step)
         failure = (await scheduler.outcome(step)).failure

@@ -132,9 +132,12 @@ async def test_large_answers(call: Any, site: Site) -> None:
     assert (failure.code, failure.retryable) == ("RESPONSE_TOO_LARGE", False)
     assert failure.details == {"status": 200, "limit": 2999}
     assert (await call(max_bytes=3000))["status"] == 200
-    site.answers["/"] = lambda: web.Response(body=b"\n" * 400_000)
-    assert (await call()).code == "OUTPUT_TOO_LARGE"
     site.answers["/"] = lambda: web.Response(body=b"x" * 600_000)
+    assert (await call()).code == "RESPONSE_TOO_LARGE"
+    site.answers["/"] = lambda: web.Response(body=b"\n" * 9_000_000)
+    failure = await call(max_bytes=10**9)
+    assert (failure.code, failure.details["limit"]) == ("OUTPUT_TOO_LARGE", 16 * 2**20)
+    site.answers["/"] = lambda: web.Response(body=b"x" * 17_000_000)
     assert (await call(max_bytes=10**9)).code == "RESPONSE_TOO_LARGE"
     site.answers["/"] = lambda: web.Response(text="[9007199254740993]", content_type="application/json")
     failure = await call()

@@ -13,6 +13,7 @@ from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer, named_in
 from wfe_scheduler.unsealing import Unsealing
 from wfe_stack.testing_rows import add_run
+from wfe_store.blobs import parts_of, put_part, reference_to
 from wfe_store.identity import Identity
 from wfe_store.pool import Database
 from wfe_store.sealing import Keyring
@@ -124,6 +125,18 @@ async def test_what_no_key_opens_is_told_apart(world: World) -> None:
     await world.put("TOKEN", "sealed with a key that is gone")
     answer = await world.unsealing.answer(await world.lease(placeholder("TOKEN", "B")))
     assert (answer.secrets, answer.missing, answer.unreadable) == ({}, ("B",), ("TOKEN",))
+
+
+async def test_a_request_that_is_out_of_line_is_looked_at_too(world: World) -> None:
+    await world.put("TOKEN", "one")
+    request = json.dumps({"a": "x" * 600_000, "b": placeholder("TOKEN")}).encode()
+    lease = await world.lease({})
+    blob = uuid.uuid4()
+    async with world.database.connection() as connection:
+        for number, part in enumerate(parts_of(request)):
+            assert await put_part(connection, world.run, 1, 7, blob, number, part)
+        await connection.execute("UPDATE dispatch SET request = %s", (reference_to(blob, len(request)),))
+    assert (await world.unsealing.answer(lease)).secrets == {"TOKEN": b'"one"'}
 
 
 def test_names_are_found_wherever_they_stand() -> None:

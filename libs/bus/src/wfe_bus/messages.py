@@ -14,8 +14,12 @@ import msgspec
 #: The one key of a sealed placeholder in a request.
 SEALED = "$sealed"
 
-#: The largest output a report may carry; a handler that gives more has failed with OUTPUT_TOO_LARGE.
-OUTPUT_BYTES = 512 * 1024
+#: The largest output a step may give; one that gives more has failed with OUTPUT_TOO_LARGE.
+OUTPUT_BYTES = 16 * 1024 * 1024
+#: The largest output a report carries; a larger one is stored first, part by part.
+REPORT_BYTES = 256 * 1024
+#: Length of a part; the last may be shorter.
+PART_BYTES = 512 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -127,12 +131,20 @@ class Failure(Message, frozen=True):
     details: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
+class StoredOutput(Message, frozen=True):
+    """An output that was stored before its report: UUID of the blob, 16 bytes, and the length of the JSON."""
+
+    blob: bytes
+    size: int
+
+
 class Outcome(Message, frozen=True):
-    """How one attempt ended. Exactly one of output and failure is set, unless it was released.
+    """How one attempt ended. Exactly one of output, stored and failure is set, unless it was released.
 
     Attributes:
         run, no, fence: See LeaseRef.
-        output: JSON bytes of the result, at most OUTPUT_BYTES.
+        output: JSON bytes of the result, at most REPORT_BYTES.
+        stored: Where the result is, when it is larger.
         failure: Why it failed.
         released: The executor gives the step back unrun (it is stopping); no attempt is counted.
         started_at: When the attempt began.
@@ -142,6 +154,7 @@ class Outcome(Message, frozen=True):
     no: int
     fence: int
     output: bytes | None = None
+    stored: StoredOutput | None = None
     failure: Failure | None = None
     released: bool = False
     started_at: float = 0.0
@@ -251,6 +264,28 @@ class Chunk(Message, frozen=True):
 
     data: bytes = b""
     total: int = 0
+    stale: bool = False
+
+
+class StorePart(Message, frozen=True):
+    """Store one part of the output of a lease. Checked against the fence; safe to repeat.
+
+    Attributes:
+        blob: UUID the executor has made for the output, 16 bytes.
+        number: 0 and up.
+        data: PART_BYTES of it, fewer in the last part.
+    """
+
+    executor: str
+    lease: LeaseRef
+    blob: bytes
+    number: int
+    data: bytes
+
+
+class PartStored(Message, frozen=True):
+    """Answer to StorePart, after its commit; `stale` when the lease is no longer held and nothing was stored."""
+
     stale: bool = False
 
 

@@ -7,6 +7,7 @@
 | `wfe.report.<scheduler>` | executor | that scheduler | Reported |
 | `wfe.heartbeat` | executor | one scheduler (queue group) | HeartbeatAnswer |
 | `wfe.fetch` | executor | one scheduler (queue group) | Chunk |
+| `wfe.store` | executor | one scheduler (queue group) | PartStored |
 | `wfe.unseal` | executor | one scheduler (queue group) | Unsealed |
 | `wfe.x.<executor>.leases` | scheduler | that executor | - |
 | `wfe.x.<executor>.stop` | scheduler | that executor | - |
@@ -18,7 +19,7 @@
 | `wfe.s.template` | scheduler | all schedulers | - |
 | `wfe.ping.<service>` | anybody | that service | `ok` |
 
-Executors may publish only `wfe.claim`, `wfe.report*`, `wfe.heartbeat`, `wfe.fetch`, `wfe.unseal`
+Executors may publish only `wfe.claim`, `wfe.report*`, `wfe.heartbeat`, `wfe.fetch`, `wfe.store`, `wfe.unseal`
 and listen only to `wfe.x.>` and their inbox; see `PERMISSIONS`.
 """
 
@@ -28,6 +29,7 @@ CLAIM = "wfe.claim"
 REPORT = "wfe.report"
 HEARTBEAT = "wfe.heartbeat"
 FETCH = "wfe.fetch"
+STORE = "wfe.store"
 UNSEAL = "wfe.unseal"
 READY = "wfe.s.ready"
 GONE = "wfe.s.gone"
@@ -46,7 +48,15 @@ PERMISSIONS: dict[str, dict[str, list[str]]] = {
         "subscribe": ["wfe.ping.approvals", "_INBOX.approvals.>"],
     },
     "executor": {
-        "publish": ["wfe.claim", "wfe.report", "wfe.report.*", "wfe.heartbeat", "wfe.fetch", "wfe.unseal"],
+        "publish": [
+            "wfe.claim",
+            "wfe.report",
+            "wfe.report.*",
+            "wfe.heartbeat",
+            "wfe.fetch",
+            "wfe.store",
+            "wfe.unseal",
+        ],
         "subscribe": ["wfe.x.>", "_INBOX.executor.>"],
     },
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import sys
 import uuid
 from pathlib import Path
 from typing import Annotated, Any
@@ -149,6 +151,26 @@ async def snapshots(run: Id, as_: AsPerson = None, json: AsJson = False) -> None
         for each in page["snapshots"]
     ]
     _print_page(["SNAPSHOT", "SEQ", "KIND", "NAME", "CREATED", "STEPS DONE"], rows, page)
+
+
+@command(app, "blob")
+async def blob(
+    run: Id,
+    blob: Annotated[str, typer.Argument(help="What the reference says: the value of $blob.")],
+    as_: AsPerson = None,
+) -> None:
+    """Write a value that is too large for an answer to standard output, as JSON."""
+    offset = 0
+    async with target().caller(as_, STARTER) as rest:
+        while True:
+            path = f"/api/v1/workflows/{quote(run, safe='')}/blobs/{quote(blob, safe='')}"
+            part = await rest.get(path, offset=offset)
+            data = base64.b64decode(part["data"])
+            sys.stdout.buffer.write(data)
+            offset += len(data)
+            if not data or offset >= part["total"]:
+                break
+    sys.stdout.buffer.flush()
 
 
 @command(app, "snapshot")

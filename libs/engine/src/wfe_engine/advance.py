@@ -17,7 +17,7 @@ from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
 from wfe_engine.state import ENDED, STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode
 from wfe_engine.unwind import fail_block, owner_fails
-from wfe_engine.values import ExpressionFault, Record
+from wfe_engine.values import ExpressionFault, Record, truth
 
 EXPRESSION_ERROR, BAD_INPUT = "EXPRESSION_ERROR", "BAD_INPUT"
 #: Events one decision may bring about; what is left after that many is decided next, from the committed state.
@@ -128,13 +128,10 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
     no = turn.state.next_no if again is None else again.no
     where = "if"
     try:
-        if node.condition is not None and again is None:
-            met = turn.render(node.condition, scope)
-            if not isinstance(met, bool):
-                raise ExpressionFault(f"`if` must give true or false, not {encode(met).decode()[:80]}", "if")
-            if not met:
-                _skip(turn, scope, node, no)
-                return True
+        condition = node.condition if again is None else None
+        if condition is not None and not truth(turn.render(condition, scope), condition):
+            _skip(turn, scope, node, no)
+            return True
         where = node.kind
         recorded = None if again is None else turn.env.values.inputs.get(no)
         params = turn.render(node.params, scope) if recorded is None else msgspec.json.decode(recorded)

@@ -258,6 +258,17 @@ class View:
         return bindings
 
 
+def truth(value: Any, expression: Expression) -> bool:
+    """What a condition gave.
+
+    Raises:
+        ExpressionFault: It is neither true nor false.
+    """
+    if isinstance(value, bool):
+        return value
+    raise ExpressionFault(f"it must give true or false, not {_short(value)}", getattr(expression, "source", ""))
+
+
 def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from wfe_engine.plan import Plan
 
 from wfe_language.comparing import Change, compare
-from wfe_language.compiler.reserved import refuse_reserved
+from wfe_language.compiler.reserved import refuse_reserved, reserved_key_in
 from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
@@ -33,6 +33,7 @@ __all__ = [
     "is_secret_name",
     "load",
     "parse_span",
+    "reserved_key_in",
     "secrets_of",
     "validate",
 ]

@@ -47,6 +47,8 @@ def compare(old: plan.Plan, new: plan.Plan) -> list[Change]:
     changes += _variables({v.name: v for v in old.variables}, {v.name: v for v in new.variables})
     changes += _steps(dict(_nodes(old.root)), dict(_nodes(new.root)))
     changes += _output(old.output, new.output)
+    if old.compensate_on != new.compensate_on:
+        changes.append(_changed("compensate", sorted(old.compensate_on), sorted(new.compensate_on)))
     for key in ("total", "priority"):
         if getattr(old, key) != getattr(new, key):
             changes.append(_changed("timeout" if key == "total" else key, getattr(old, key), getattr(new, key)))
@@ -162,7 +164,18 @@ def _step(where: str, old: tuple[plan.Node, plan.Block], new: tuple[plan.Node, p
         )
     if was.queue != now.queue:
         yield _changed(f"{where}.queue", was.queue, now.queue)
+    yield from _compensation(f"{where}.compensate", was.compensate, now.compensate)
     yield from _blocks(where, was, now)
+
+
+def _compensation(where: str, old: plan.Node | None, new: plan.Node | None) -> Iterator[Change]:
+    if old is None and new is not None:
+        yield Change(where, "added", new=new.kind)
+    elif old is not None and new is None:
+        yield Change(where, "removed", old=old.kind)
+    elif old is not None and new is not None:
+        block = plan.Block((), ())
+        yield from _step(where, (old, block), (new, block))
 
 
 def _blocks(where: str, old: plan.Node, new: plan.Node) -> Iterator[Change]:

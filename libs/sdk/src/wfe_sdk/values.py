@@ -11,8 +11,8 @@ MAX_INTEGER = 2**53 - 1
 #: Arrays and objects may be nested this deep.
 MAX_DEPTH = 32
 
-#: Keys that begin with this belong to the engine.
-RESERVED_KEY = "$sealed"
+#: Keys that begin like this belong to the engine.
+RESERVED_KEYS = ("$sealed", "$blob")
 
 
 def fault_in(value: Any) -> str | None:
@@ -20,7 +20,7 @@ def fault_in(value: Any) -> str | None:
 
     Refused: anything but None, bool, int, float, str, list, tuple and dict with text keys (of containers also
     subclasses, e.g. Counter); NaN and infinity; integers beyond ±(2^53−1); NUL characters and lone
-    surrogates; more than 32 levels; keys that begin with "$sealed". Never raises and always ends, also for
+    surrogates; more than 32 levels; keys that begin with "$sealed" or "$blob". Never raises and always ends, also for
     values that contain themselves.
     """
     found = _search(value, 0)
@@ -56,8 +56,8 @@ def _search_object(value: dict[Any, Any], depth: int) -> tuple[list[str], str] |
     for key, item in value.items():
         if type(key) is not str:
             return [], f"has a key that is {_a(key)}; keys must be text"
-        if key.startswith(RESERVED_KEY):
-            return [], f'has a key that begins with "{RESERVED_KEY}", which is reserved'
+        if key[:1] == "$" and key.startswith(RESERVED_KEYS):
+            return [], f'has the key "{key[:40]}", which is reserved'
         why = _text_fault(key)
         if why is not None:
             return [], f"has a key that {why}"

@@ -90,6 +90,7 @@ POLICY: Final[Policy] = {
     **_rows("MendingService", _ADMIN, "RetryStep", "CompleteStep", "SkipStep"),
     **_rows("MendingService", _OPERATE, "RerunWorkflow", "BulkWorkflows"),
     **_rows("CallbackService", PUBLIC, "AnswerCallback"),
+    **_rows("BlobService", _READ, "GetBlob"),
     **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
     **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),

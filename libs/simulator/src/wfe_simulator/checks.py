@@ -63,7 +63,7 @@ def run_case(plan: Plan, case: Case) -> Report:
 def _paths(block: Block) -> list[str]:
     found = []
     for node in block.nodes:
-        found.append(node.path)
+        found += [node.path] if node.compensate is None else [node.path, node.compensate.path]
         for inner in node.blocks:
             found += _paths(inner)
     return found

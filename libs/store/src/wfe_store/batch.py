@@ -11,6 +11,7 @@ from wfe_engine.events import Event, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
+from wfe_store.blobs import INLINE_BYTES, out_of_line
 from wfe_store.statements import Part
 
 _encode = msgspec.json.encode
@@ -122,6 +123,7 @@ class Batch:
         self.new_runs = Rows(sql.NEW_RUNS)
         self.sealed = Rows(sql.SEALED)
         self.copies = Rows(sql.COPIES)
+        self.blobs = Rows(sql.BLOBS)
         self.gates_off = Rows(sql.GATES_OFF)
         self.changes = Rows(sql.CHANGES)
         self.again = Rows(sql.AGAIN)
@@ -148,10 +150,10 @@ class Batch:
     def parts(self) -> list[Rows]:
         """Those that have rows, in the order of locks: runs first, then what hangs on them."""
         every = (
-            self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.gates_off, self.changes, self.again,
-            self.finished, self.rolled_back, self.undone, self.steps, self.redispatch, self.dispatch, self.hold,
-            self.release, self.timers_off, self.timers, self.gates, self.told, self.signals, self.children_done,
-            self.children, self.children_begun, self.children_ended, self.snapshots, self.events,
+            self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.blobs, self.gates_off, self.changes,
+            self.again, self.finished, self.rolled_back, self.undone, self.steps, self.redispatch, self.dispatch,
+            self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.signals,
+            self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots, self.events,
         )  # fmt: skip
         return [part for part in every if part.rows]
 
@@ -177,7 +179,7 @@ class Batch:
     def _run(self, write: RunWrite) -> None:
         state = write.state
         ended = state.status in ENDED
-        output = write.effects[-1].output if ended and write.effects else None
+        output = self._value(write.run, write.effects[-1].output) if ended and write.effects else None
         error = None if state.fault is None else _encode(state.fault)
         status, text = shown_status(state), encode_state(state)
         new = write.new
@@ -206,11 +208,12 @@ class Batch:
         run = write.run.bytes
         for s in effects.steps:
             self.steps.add(
-                run, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, s.seq, s.input,
-                s.output, s.error, None if s.gate is None else UUID(s.gate), s.due, s.ended,
+                run, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, s.seq,
+                self._value(write.run, s.input), self._value(write.run, s.output), s.error,
+                None if s.gate is None else UUID(s.gate), s.due, s.ended,
             )  # fmt: skip
         for c in effects.changes:
-            self.changes.add(run, c.no, c.status, c.seq, c.output, c.error, c.due, c.ended)
+            self.changes.add(run, c.no, c.status, c.seq, self._value(write.run, c.output), c.error, c.due, c.ended)
         for d in effects.dispatches:
             self._dispatch(write, d)
         for r in effects.redispatches:
@@ -218,13 +221,14 @@ class Batch:
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
                 r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline, r.request,
+                queue_deadline, total_deadline, self._value(write.run, r.request),
             )  # fmt: skip
         for a in effects.again:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error)
         for f in effects.finished:
             self.finished.add(
-                run, f.no, f.fence, f.status, f.seq, f.attempts, f.output, f.error, f.executor,
+                run, f.no, f.fence, f.status, f.seq, f.attempts, self._value(write.run, f.output), f.error,
+                f.executor,
                 f.started_at, f.stop,
             )  # fmt: skip
         for no, due in effects.timers.items():
@@ -239,9 +243,15 @@ class Batch:
         queue_deadline, total_deadline = _deadlines(d)
         self.dispatch.add(
             write.run, d.no, write.owner, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue,
-            write.priority, d.request, d.sealed, d.max_attempts, _encode(d.clocks),
+            write.priority, self._value(write.run, d.request), d.sealed, d.max_attempts, _encode(d.clocks),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
         )  # fmt: skip
+
+    def _value(self, run: UUID, data: bytes | None) -> str | bytes | None:
+        """JSON of a value, or the reference to it when it is too large for a row."""
+        if data is None or (type(data) is bytes and len(data) <= INLINE_BYTES):
+            return data
+        return out_of_line(data, self.blobs, run)
 
     def _rare(self, write: RunWrite, effects: Effects) -> None:
         run = write.run.bytes

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 
+from wfe_store.blobs import load_blobs, referred
 from wfe_store.pool import Connection
 
 
@@ -77,7 +79,12 @@ async def ended_children(connection: Connection, children: Sequence[UUID] | None
         cursor = await connection.execute(_ENDED + " LIMIT %s", (limit,))
     else:
         cursor = await connection.execute(_ENDED + " AND c.child_id = ANY(%b::uuid[])", (list(children),))
-    return [Ended(*row) for row in await cursor.fetchall()]
+    ended = [Ended(*row) for row in await cursor.fetchall()]
+    found = [(end, referred(end.output)) for end in ended if end.output is not None]
+    wanted = [(end.child, blob[0]) for end, blob in found if blob is not None]
+    large = await load_blobs(connection, wanted) if wanted else {}
+    whole = {child: data.decode() for (child, _), data in large.items()}
+    return [replace(end, output=whole[end.child]) if end.child in whole else end for end in ended]
 
 
 async def note_end(connection: Connection, child: UUID) -> None:

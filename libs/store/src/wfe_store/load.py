@@ -13,6 +13,7 @@ from wfe_engine.scopes import ROOT, UNDO, step_prefix
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record, record_key
 
+from wfe_store.blobs import StoredBytes, load_blob, load_blobs, read_range, referred
 from wfe_store.pool import Connection, Row
 
 
@@ -92,13 +93,13 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         await connection.execute("COMMIT")
     loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
     steps = await steps_cursor.fetchall()
-    if any(run.state.mail or _prefixes(run.state) for run in loaded.values()):
+    if _references(steps) or any(run.state.mail or _prefixes(run.state) for run in loaded.values()):
         return await _load_whole(connection, wanted)
-    return _complete(loaded, steps)
+    return _complete(loaded, steps, {})
 
 
 async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, LoadedRun]:
-    """The same with what the states lead to: steps inside of steps, and signals."""
+    """The same with what the rows lead to: steps inside of steps, signals, and large values."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         loaded = {row[0]: _run(row) for row in await (await connection.execute(_RUNS, (wanted,))).fetchall()}
@@ -112,15 +113,19 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
             cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
             for run, id_, payload in await cursor.fetchall():
                 loaded[run].signals[str(id_)] = payload.encode()
-    return _complete(loaded, steps)
+        references = _references(steps)
+        large = await load_blobs(connection, references) if references else {}
+    return _complete(loaded, steps, large)
 
 
-def _complete(loaded: dict[UUID, LoadedRun], steps: list[Row]) -> dict[UUID, LoadedRun]:
+def _complete(
+    loaded: dict[UUID, LoadedRun], steps: list[Row], large: dict[tuple[UUID, UUID], bytes]
+) -> dict[UUID, LoadedRun]:
     """Give the runs their steps."""
     live = {run.run: {step.no for _, _, step in run.state.steps()} for run in loaded.values()}
     for row in steps:
         if row[0] in loaded:
-            _take(loaded[row[0]], live[row[0]], *row[1:])
+            _take(loaded[row[0]], live[row[0]], large, *row[1:])
     return loaded
 
 
@@ -131,21 +136,42 @@ def _prefixes(state: RunState) -> list[str]:
 
 
 def _take(
-    run: LoadedRun, live: set[int], no: int, path: str, scope: str, status: str, given: str | None, output: str | None,
+    run: LoadedRun, live: set[int], large: dict[tuple[UUID, UUID], bytes], no: int, path: str, scope: str,
+    status: str, given: str | None, output: str | None,
     error: str | None, attempts: int, gate: str | None,
 ) -> None:  # fmt: skip
     if no not in live:
         run.records[record_key(scope, path.rpartition("/")[2])] = Record(
             status=status,
-            output=None if output is None else output.encode(),
+            output=_value(run.run, output, large),
             attempts=attempts,
             error=None if error is None else error.encode(),
         )
         return
     if given is not None:
-        run.inputs[no] = given.encode()
+        run.inputs[no] = _value(run.run, given, large) or b"null"
     if gate is not None:
         run.gates[no] = gate
+
+
+def _references(steps: Sequence[tuple[Any, ...]]) -> list[tuple[UUID, UUID]]:
+    """What of the rows of `_STEPS` is kept out of line and needed: outputs of those that ended, else inputs."""
+    found = []
+    for run, _, _, _, status, given, output, *_ in steps:
+        text = output if status in ("completed", "skipped") else given
+        blob = referred(text) if text is not None else None
+        if blob is not None:
+            found.append((run, blob[0]))
+    return found
+
+
+def _value(run: UUID, text: str | None, large: dict[tuple[UUID, UUID], bytes]) -> bytes | None:
+    if text is None:
+        return None
+    blob = referred(text)
+    if blob is None:
+        return text.encode()
+    return StoredBytes.of(large.get((run, blob[0]), b"null"), blob[0])
 
 
 def _run(row: tuple[Any, ...]) -> LoadedRun:
@@ -207,7 +233,10 @@ async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int])
         "SELECT no, input FROM steps WHERE run_id = %s AND no = ANY(%b::int[]) AND input IS NOT NULL",
         (run, list(numbers)),
     )
-    return {row[0]: row[1].encode() for row in await cursor.fetchall()}
+    rows = await cursor.fetchall()
+    wanted = [(run, blob[0]) for _, text in rows if (blob := referred(text)) is not None]
+    large = await load_blobs(connection, wanted) if wanted else {}
+    return {no: _value(run, text, large) or b"null" for no, text in rows}
 
 
 async def steps_within(connection: Connection, run: UUID, indexes: frozenset[int], root: Block) -> list[int]:
@@ -307,14 +336,24 @@ async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) ->
         return None
     cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
     values = {name: bytes(value) for name, value in await cursor.fetchall()}
-    return Sealed(owner=row[0], template=row[1], template_version=row[2], request=row[3].encode(), values=values)
+    blob = referred(row[3])
+    request = row[3].encode() if blob is None else await load_blob(connection, run, *blob) or b"null"
+    return Sealed(owner=row[0], template=row[1], template_version=row[2], request=request, values=values)
 
 
-async def load_request(connection: Connection, run: UUID, no: int, fence: int) -> bytes | None:
-    """The request of a lease; None when it is not held under that fence."""
+async def load_request(
+    connection: Connection, run: UUID, no: int, fence: int, offset: int, length: int
+) -> tuple[bytes, int] | None:
+    """Bytes of a lease's request from an offset, and its whole length; None when it is not held under that fence."""
     cursor = await connection.execute(
         "SELECT request FROM dispatch WHERE run_id = %s AND no = %s AND fence = %s AND executor_id IS NOT NULL",
         (run, no, fence),
     )
     row = await cursor.fetchone()
-    return None if row is None else row[0].encode()
+    if row is None:
+        return None
+    blob = referred(row[0])
+    if blob is not None:
+        return await read_range(connection, run, blob[0], offset, length), blob[1]
+    request = row[0].encode()
+    return request[offset : offset + length], len(request)

@@ -26,6 +26,7 @@ PARTITIONED = {
     "steps": "fillfactor = 90",
     "events": "fillfactor = 100",
     "snapshots": "fillfactor = 100",
+    "blobs": "fillfactor = 100",
 }
 
 

@@ -312,6 +312,15 @@ secrets = Table(
     _may("replaced_at", _MOMENT),
 )
 
+blobs = Table(
+    "blobs",
+    METADATA,
+    _must("run_id", Uuid),
+    _must("id", Uuid),
+    _must("part", Integer),
+    _must("data", LargeBinary),
+)
+
 outbox = Table(
     "outbox",
     METADATA,

@@ -370,7 +370,12 @@ SEALED = Part(
     "new_sealed AS (INSERT INTO sealed_values (run_id, name, ciphertext) SELECT d.* FROM {d})",
 )
 
-#: A fork begins with the finished steps of the run it came from, and its sealed values.
+BLOBS = Part(
+    "run_id uuid, id uuid, part int, data bytea",
+    "new_blobs AS (INSERT INTO blobs (run_id, id, part, data) SELECT d.* FROM {d})",
+)
+
+#: A fork begins with the finished steps of the run it came from, its sealed and its large values.
 COPIES = Part(
     "run_id uuid, source uuid, seq int, live text",
     """
@@ -385,6 +390,9 @@ copied_steps AS (
 ), copied_sealed AS (
     INSERT INTO sealed_values (run_id, name, ciphertext)
     SELECT d.run_id, v.name, v.ciphertext FROM {d} JOIN sealed_values v ON v.run_id = d.source
+), copied_blobs AS (
+    INSERT INTO blobs (run_id, id, part, data)
+    SELECT d.run_id, b.id, b.part, b.data FROM {d} JOIN blobs b ON b.run_id = d.source
 )
 """,
 )

@@ -19,6 +19,8 @@ from wfe_executor.outputs import StepFailed, encoded, failure
 
 #: Seconds for a call of a step without an attempt timeout.
 CALL_SECONDS = 300.0
+#: Bytes of an answer's body, when the step does not say.
+ANSWER_BYTES = 512 * 1024
 #: Redirects that are followed at most.
 MOST_REDIRECTS = 10
 
@@ -57,7 +59,7 @@ class HttpRequest(msgspec.Struct):
     auth: Auth | None = None
     expect: tuple[int | str, ...] = ("2xx",)
     read: str = "auto"
-    max_bytes: int = OUTPUT_BYTES
+    max_bytes: int = ANSWER_BYTES
     redirects: int = 0
 
 

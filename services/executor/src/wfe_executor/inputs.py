@@ -13,8 +13,8 @@ from wfe_executor.link import Link
 from wfe_executor.outputs import StepFailed, failure
 from wfe_executor.sealed import Redactor, key_of, unsealed
 
-#: No request is larger, in bytes; a scheduler that says so is not believed.
-REQUEST_BYTES = 64 * 1024 * 1024
+#: Bytes a request may have.
+REQUEST_BYTES = 16 * 1024 * 1024
 
 _chunk = messages.decoder(Chunk).decode
 _unsealed = messages.decoder(Unsealed).decode
@@ -26,7 +26,7 @@ async def request_of(link: Link, attempt: Attempt) -> bytes:
 
     Raises:
         LeaseLost: A scheduler said so.
-        StepFailed: REQUEST_INVALID, for a length that cannot be.
+        StepFailed: INPUT_TOO_LARGE; REQUEST_INVALID, for a length that cannot be.
     """
     if attempt.lease.request is not None:
         return attempt.lease.request
@@ -36,10 +36,14 @@ async def request_of(link: Link, attempt: Attempt) -> bytes:
         chunk = await link.ask(subjects.FETCH, ask, _chunk)
         if chunk.stale:
             raise LeaseLost
+        if chunk.total > REQUEST_BYTES:
+            message = f"the step's input has {chunk.total} bytes as JSON, at most {REQUEST_BYTES} are run"
+            details = {"bytes": chunk.total, "limit": REQUEST_BYTES}
+            raise StepFailed(failure("INPUT_TOO_LARGE", message, retryable=False, details=details))
         parts += chunk.data
         if len(parts) >= chunk.total:
             return bytes(parts)
-        if not chunk.data or chunk.total > REQUEST_BYTES:
+        if not chunk.data:
             raise StepFailed(failure("REQUEST_INVALID", "the step's input could not be fetched whole"))
 
 

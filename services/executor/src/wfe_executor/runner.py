@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from wfe_bus.messages import Failure
+from wfe_bus.messages import Failure, StoredOutput
 from wfe_egress import GuardedSession
 
 from wfe_executor.agent import AgentRequest, Agents
@@ -21,6 +21,7 @@ from wfe_executor.inputs import request_of, unsealed_request
 from wfe_executor.link import Link
 from wfe_executor.mcp import Mcp, McpRequest
 from wfe_executor.outputs import StepFailed, encoded, failure
+from wfe_executor.results import settled
 
 _log = structlog.get_logger("wfe.executor.runner")
 _decode_any = msgspec.json.Decoder().decode
@@ -49,8 +50,17 @@ class Runner:
             "model": _Kind(AgentRequest, Agents(session, mcp).run),
         }
 
-    async def run(self, attempt: Attempt) -> bytes | Failure | End:
+    async def run(self, attempt: Attempt) -> bytes | StoredOutput | Failure | End:
         """Run one attempt; the output is JSON that passed the gate. Raises only CancelledError."""
+        end = await self._end(attempt)
+        if not isinstance(end, bytes):
+            return end
+        try:
+            return await settled(self._link, attempt, end)
+        except LeaseLost:
+            return End.LOST
+
+    async def _end(self, attempt: Attempt) -> bytes | Failure | End:
         try:
             end = await self._run(attempt)
         except StepFailed as error:

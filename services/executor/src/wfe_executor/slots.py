@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
 import structlog
-from wfe_bus.messages import Failure, LeaseRef, Leases, Outcome
+from wfe_bus.messages import Failure, LeaseRef, Leases, Outcome, StoredOutput
 
 from wfe_executor.attempts import Attempt, End, Key
 from wfe_executor.clock import StoreClock
@@ -37,7 +37,7 @@ class Slots:
         limit: int,
         clock: StoreClock,
         *,
-        run: Callable[[Attempt], Coroutine[Any, Any, bytes | Failure | End]],
+        run: Callable[[Attempt], Coroutine[Any, Any, bytes | StoredOutput | Failure | End]],
         report: Callable[[Attempt], None],
         grown: Callable[[], None],
     ) -> None:
@@ -150,14 +150,14 @@ class Slots:
         attempt.task = asyncio.get_running_loop().create_task(self._live(attempt))
 
     async def _live(self, attempt: Attempt) -> None:
-        end: bytes | Failure | End
+        end: bytes | StoredOutput | Failure | End
         try:
             end = await self._run(attempt)
         except asyncio.CancelledError:
             end = failure("HANDLER_ERROR", "the handler was cancelled from within")
         self._finish(attempt, end)
 
-    def _finish(self, attempt: Attempt, end: bytes | Failure | End) -> None:
+    def _finish(self, attempt: Attempt, end: bytes | StoredOutput | Failure | End) -> None:
         if attempt.ended:
             return  # it was left behind, and this is its late result
         attempt.task = None
@@ -168,7 +168,7 @@ class Slots:
         if not self._running:
             self._quiet.set()
 
-    def _settle(self, attempt: Attempt, end: bytes | Failure | End) -> None:
+    def _settle(self, attempt: Attempt, end: bytes | StoredOutput | Failure | End) -> None:
         """The work is over: report it, unless the lease is lost."""
         attempt.ended = True
         attempt.close()
@@ -182,6 +182,7 @@ class Slots:
             no=lease.no,
             fence=lease.fence,
             output=end if isinstance(end, bytes) else None,
+            stored=end if isinstance(end, StoredOutput) else None,
             failure=end if isinstance(end, Failure) else None,
             released=end is End.RELEASED,
             started_at=attempt.started_at or self._clock.now(),

@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from wfe.api.v1 import (
+    blob_service_pb2_grpc,
     callback_service_pb2_grpc,
     mending_service_pb2_grpc,
     secret_service_pb2_grpc,
@@ -39,6 +40,7 @@ from wfe_store.sealing import read_keys
 from wfe_store.secrets import Secrets
 from wfe_store.templates import Templates
 
+from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
 from wfe_scheduler.api.mending import MendingService
 from wfe_scheduler.api.secrets import SecretService
@@ -197,6 +199,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 callback_service_pb2_grpc.add_CallbackServiceServicer_to_server,
                 CallbackService(engine, callbacks),
                 "wfe.api.v1.CallbackService",
+            ),
+            (
+                blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
+                BlobService(database),
+                "wfe.api.v1.BlobService",
             ),
             (
                 secret_service_pb2_grpc.add_SecretServiceServicer_to_server,

@@ -19,7 +19,7 @@ import psycopg
 import structlog
 from wfe_engine import commands as cmd
 from wfe_engine.decide import Decision, decide
-from wfe_engine.errors import NotFound, Unavailable, WfeError
+from wfe_engine.errors import Unavailable, WfeError
 from wfe_engine.state import ENDED, is_parked
 from wfe_engine.turn import Env
 from wfe_engine.values import Deferred
@@ -28,6 +28,7 @@ from wfe_store.batch import Batch
 from wfe_store.commit import Lost, Stopped, Unknown
 from wfe_store.wire import Wire
 
+from wfe_scheduler import refusals
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
@@ -176,7 +177,7 @@ class Cycle:
         """Decide one item on top of what the work has; False when there is nothing to write for it."""
         entry = work.entry
         if item.owner is not None and item.owner != entry.owner:
-            item.done(_missing(item.run))
+            item.done(refusals.missing(item.run))
             return False
         env = Env(
             now=work.now,
@@ -192,7 +193,8 @@ class Cycle:
             self._spawn(self._outside(deferred, item))
             return False
         except WfeError as refusal:
-            item.done(refusal)
+            if not self._look_again(work, item):
+                item.done(refusal)
             return False
         except Exception as fault:  # noqa: BLE001 - a fault in one decision must not take the others with it
             _log.exception("decision failed", run=str(item.run), command=type(item.command).__name__)
@@ -200,7 +202,8 @@ class Cycle:
             self._break(item, fault)
             return False
         if decision.empty:
-            item.done(Stale() if isinstance(item.command, cmd.Report) else None)
+            if not self._look_again(work, item):
+                item.done(Stale() if isinstance(item.command, cmd.Report) else None)
             return False
         if work.effects and work.touches(decision.effects):
             entry.pending.append(item)  # a row is written once in a transaction; it is decided again in the next
@@ -213,6 +216,18 @@ class Cycle:
         if item.owner is None and item.entry is None and not isinstance(item.command, cmd.Break):
             broken = cmd.Break(message=f"the engine could not go on: {type(fault).__name__}: {fault}"[:500])
             self.submit(Item(item.run, broken, lambda _: None, actor="system"))
+
+    def _look_again(self, work: Work, item: Item) -> bool:
+        """Decide once more, on what the store has: another scheduler may have decided since this one looked."""
+        if item.fresh or item.entry is not None:
+            return False
+        item.fresh = True
+        if work.items:  # behind the commit of what it stands on, which shows whether that was current
+            work.entry.pending.append(item)
+        else:
+            self._cache.drop(item.run)
+            self._wait_for_load(item)
+        return True
 
     def _keep(self, work: Work, item: Item, decision: Decision) -> None:
         work.items.append(item)
@@ -245,6 +260,7 @@ class Cycle:
     # ---- loading
 
     def _wait_for_load(self, item: Item) -> None:
+        item.fresh = True
         waiting = self._loading.get(item.run)
         if waiting is not None:
             waiting.append(item)
@@ -275,7 +291,7 @@ class Cycle:
             entry = loaded.get(run)
             if entry is None:
                 for item in items:
-                    item.done(fault or _missing(run))
+                    item.done(fault or refusals.missing(run))
                 continue
             if self._cache.get(run) is None:
                 self._cache.put(entry)
@@ -317,11 +333,8 @@ class Cycle:
             entry.state = work.state
             entry.version += 1
             entry.new = None
-            if (
-                work.state.status in ENDED
-                or is_parked(work.state)
-                or any(effects.rolled_back is not None for effects in work.effects)
-            ):
+            rolled_back = any(effects.rolled_back is not None for effects in work.effects)
+            if work.state.status in ENDED or is_parked(work.state) or rolled_back:
                 self._cache.drop(entry.run)
             elif self._cache.get(entry.run) is None:
                 self._cache.put(entry)
@@ -370,15 +383,14 @@ class Cycle:
                     # A gate that was decided meanwhile cannot be withdrawn: the run takes the decision in first.
                     for told in await self._untold(item.run):
                         connection = await self._single(connection, told, before)
-                loaded = await self._load([item.run])
-                entry = loaded.get(item.run)
+                entry = (await self._load([item.run])).get(item.run)
                 if item.entry is not None:
                     if entry is not None:  # its insert had been committed after all
                         item.done(None)
                         return connection
                     entry = item.entry
                 if entry is None:
-                    item.done(_missing(item.run))
+                    item.done(refusals.missing(item.run))
                     return connection
                 if was_committed(entry, before):
                     item.done(None)
@@ -388,7 +400,7 @@ class Cycle:
                     if present != item.command.fence:
                         item.done(Stale())
                         return connection
-                work = Work(entry, self._clock.now())
+                work, item.fresh = Work(entry, self._clock.now()), True
                 if not self._decide(work, item):
                     return connection
                 batch = Batch(work.now)
@@ -409,17 +421,5 @@ class Cycle:
                 _log.error("refused by the store", run=str(item.run), fault=str(refused)[:500])
                 fault = refused
                 break
-        item.done(_told(fault, item))
+        item.done(refusals.told(fault, item))
         return connection
-
-
-def _missing(run: UUID) -> NotFound:
-    return NotFound(f"there is no workflow {run}", workflow_id=run)
-
-
-def _told(fault: Exception, item: Item) -> Exception:
-    if isinstance(fault, WfeError) or (isinstance(fault, Lost) and isinstance(item.command, cmd.Start)):
-        return fault
-    if isinstance(fault, Lost):
-        return Unavailable("others decide on this run at the same time; try again", reason="CONTENDED")
-    return Unavailable("the run store is down or refuses this; try again", reason="STORE_DOWN")

@@ -18,6 +18,7 @@ from wfe_engine.errors import Unavailable
 from wfe_engine.plan import Clocks
 from wfe_engine.scopes import UNDO, block_at
 from wfe_store import leases
+from wfe_store.blobs import referred
 from wfe_store.leases import ClaimedStep
 from wfe_store.pool import Database
 
@@ -214,7 +215,7 @@ def _claimed(step: ClaimedStep) -> m.Lease:
         iteration=step.iteration,
         visit=step.visit,
         kind=step.kind,
-        request=request if len(request) <= INLINE_BYTES else None,
+        request=request if len(request) <= INLINE_BYTES and referred(step.request) is None else None,
         attempt=step.attempt,
         max_attempts=step.max_attempts,
         idempotency_key=idempotency_key(step.run, step.path, step.iteration, step.visit, step.epoch),

@@ -26,10 +26,11 @@ class Item:
         owner: Owner the run must belong to; None for what does not come from a client.
         entry: The run itself, for a start: it is not in the store yet.
         reporter: Executor that reported, for giving it the next step.
+        fresh: It is decided on what the store had after it came, so that a refusal stands.
         done: Called once, after the commit with None, or with why it was refused. Must not raise.
     """
 
-    __slots__ = ("actor", "command", "done", "entry", "owner", "reason", "reporter", "run")
+    __slots__ = ("actor", "command", "done", "entry", "fresh", "owner", "reason", "reporter", "run")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Item:
         self.owner = owner
         self.entry = entry
         self.reporter = reporter
+        self.fresh = False
 
 
 class Entry:

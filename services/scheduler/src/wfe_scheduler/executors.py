@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
+import msgspec
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -15,7 +16,8 @@ from wfe_bus.connection import MESSAGE_BYTES
 from wfe_engine import commands as cmd
 from wfe_engine.errors import ResourceExhausted, Unavailable
 from wfe_engine.state import Fault
-from wfe_store import leases as stored
+from wfe_store import leases
+from wfe_store.blobs import load_blob, put_part
 from wfe_store.load import load_request
 from wfe_store.pool import Database
 
@@ -31,6 +33,7 @@ _claim = m.decoder(m.Claim)
 _report = m.decoder(m.Report)
 _heartbeat = m.decoder(m.Heartbeat)
 _fetch = m.decoder(m.FetchInput)
+_store = m.decoder(m.StorePart)
 _unseal = m.decoder(m.Unseal)
 
 
@@ -82,6 +85,7 @@ class Executors:
         for subject, handle in (
             (subjects.HEARTBEAT, self._heartbeat),
             (subjects.FETCH, self._fetch),
+            (subjects.STORE, self._store),
             (subjects.UNSEAL, self._unseal),
         ):
             await self._bus.subscribe(subject, queue=group, cb=self._in_task(handle))
@@ -125,13 +129,35 @@ class Executors:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         for outcome in outcomes:
-            self._submit(reply, report.executor, outcome)
+            if outcome.stored is None:
+                self._submit(reply, report.executor, outcome, outcome.output)
+            else:
+                task = asyncio.create_task(self._submit_stored(reply, report.executor, outcome, outcome.stored))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
-    def _submit(self, reply: Reply, executor: str, outcome: m.Outcome) -> None:
+    async def _submit_stored(self, reply: Reply, executor: str, outcome: m.Outcome, stored: m.StoredOutput) -> None:
+        """Submit an outcome whose output was stored before: expressions must be able to see it."""
+        output = None
+        try:
+            if stored.size <= m.OUTPUT_BYTES:
+                async with self._database.connection() as connection:
+                    run, blob = UUID(bytes=outcome.run), UUID(bytes=stored.blob)
+                    output = await load_blob(connection, run, blob, stored.size)
+        except Unavailable:
+            reply.failed = True
+            self._closed_one(reply)
+            return
+        if output is None:
+            failure = m.Failure(code="OUTPUT_LOST", message="the output was not stored whole")
+            outcome = msgspec.structs.replace(outcome, failure=failure)
+        self._submit(reply, executor, outcome, output)
+
+    def _submit(self, reply: Reply, executor: str, outcome: m.Outcome, output: bytes | None) -> None:
         failure = outcome.failure
         command = cmd.Report(
             no=outcome.no,
-            output=outcome.output,
+            output=output,
             fault=None
             if failure is None
             else Fault(code=failure.code, message=failure.message, details=failure.details),
@@ -158,7 +184,7 @@ class Executors:
     async def _released(self, reply: Reply, outcomes: list[m.Outcome]) -> None:
         try:
             async with self._database.connection() as connection:
-                queues = await stored.release(connection, [(UUID(bytes=o.run), o.no, o.fence) for o in outcomes])
+                queues = await leases.release(connection, [(UUID(bytes=o.run), o.no, o.fence) for o in outcomes])
             self._dispatcher.ready(queues, announce=True)
         except Unavailable:
             reply.failed = True
@@ -201,7 +227,7 @@ class Executors:
     async def _heartbeat(self, message: Msg) -> None:
         beat = _heartbeat.decode(message.data)
         async with self._database.connection() as connection:
-            lost, freed = await stored.heartbeat(
+            lost, freed = await leases.heartbeat(
                 connection,
                 executor=beat.executor,
                 name=beat.name,
@@ -229,14 +255,18 @@ class Executors:
 
     async def _fetch(self, message: Msg) -> None:
         ask = _fetch.decode(message.data)
+        lease, run = ask.lease, UUID(bytes=ask.lease.run)
         async with self._database.connection() as connection:
-            request = await load_request(connection, UUID(bytes=ask.lease.run), ask.lease.no, ask.lease.fence)
-        if request is None:
-            answer = m.Chunk(stale=True)
-        else:
-            size = MESSAGE_BYTES - 1024
-            answer = m.Chunk(data=request[ask.offset : ask.offset + size], total=len(request))
+            found = await load_request(connection, run, lease.no, lease.fence, ask.offset, MESSAGE_BYTES - 1024)
+        answer = m.Chunk(stale=True) if found is None else m.Chunk(data=found[0], total=found[1])
         await message.respond(m.encode(answer))
+
+    async def _store(self, message: Msg) -> None:
+        ask = _store.decode(message.data)
+        lease, run, blob = ask.lease, UUID(bytes=ask.lease.run), UUID(bytes=ask.blob)
+        async with self._database.connection() as connection:
+            held = await put_part(connection, run, lease.no, lease.fence, blob, ask.number, ask.data)
+        await message.respond(m.encode(m.PartStored(stale=not held)))
 
     async def _unseal(self, message: Msg) -> None:
         ask = _unseal.decode(message.data)

@@ -20,7 +20,7 @@ from wfe_engine.scopes import child_key
 from wfe_engine.state import Fault
 from wfe_engine.turn import Turn, encode
 from wfe_engine.unwind import fail_container
-from wfe_engine.values import ExpressionFault
+from wfe_engine.values import ExpressionFault, truth
 
 
 @rule(ENTER, "parallel")
@@ -72,10 +72,7 @@ def _chosen(turn: Turn, scope: str, node: Node) -> int | None:
     for at, block in enumerate(node.blocks):
         if block.condition is None:
             return at
-        met = turn.render(block.condition, scope)
-        if not isinstance(met, bool):
-            raise ExpressionFault(f"a case must give true or false, not {encode(met).decode()[:80]}", "if")
-        if met:
+        if truth(turn.render(block.condition, scope), block.condition):
             return at
     return None
 

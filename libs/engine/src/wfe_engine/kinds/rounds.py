@@ -23,7 +23,7 @@ from wfe_engine.scopes import child_key
 from wfe_engine.state import Fault, Step
 from wfe_engine.turn import Turn, encode
 from wfe_engine.unwind import fail_container
-from wfe_engine.values import ExpressionFault
+from wfe_engine.values import ExpressionFault, truth
 
 #: Items of a foreach.
 MOST_ITEMS = 1000
@@ -145,9 +145,7 @@ def _over(turn: Turn, scope: str, index: int, node: Node, step: Step) -> bool:
         return False
     # An until is asked of the round that has just ended, a while of the one that would begin.
     round_ = step.next - 1 if block.role == "until" else step.next
-    met = turn.render(block.condition, child_key(scope, index, 0, round_))
-    if not isinstance(met, bool):
-        raise ExpressionFault(f"`{block.role}` must give true or false, not {encode(met).decode()[:80]}", block.role)
+    met = truth(turn.render(block.condition, child_key(scope, index, 0, round_)), block.condition)
     return met if block.role == "until" else not met
 
 

@@ -16,7 +16,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 #: Ways to take the body of an answer.
 READS = ("auto", "json", "text", "bytes")
 #: Bytes of an answer's body a step may ask for; more could not be stored.
-MOST_ANSWER = 512 * 1024
+MOST_ANSWER = 16 * 1024 * 1024
 #: Redirects a step may follow.
 MOST_REDIRECTS = 10
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from wfe_engine import plan
 
 from wfe_language.compiler.secrets import refer_secret
 from wfe_language.expressions.scan import LOCALS, Reference
@@ -18,6 +20,27 @@ Around = Callable[[], Mapping[str, tuple[str, ...]]]
 STEP_FIELDS = ("output", "status", "error", "attempts")
 ERROR_FIELDS = ("code", "message", "step", "details")
 RUN_FIELDS = ("id", "created_at", "created_by", "labels", "epoch", "template")
+
+
+def ids_around(value: Any) -> dict[str, tuple[str, ...]]:
+    """Ids of the steps around each step that is inside of others, the outermost first; by its id."""
+    found: dict[str, tuple[str, ...]] = {}
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(value, ())]
+    while waiting:
+        here, outer = waiting.pop()
+        if isinstance(here, list):
+            waiting.extend((each, outer) for each in here)
+        elif isinstance(here, dict):
+            id_ = here.get("id")
+            kind = next((key for key in here if key in plan.CONTAINERS), None)
+            if isinstance(id_, str) and any(key in plan.KINDS for key in here):
+                if outer:
+                    found.setdefault(id_, outer)
+                outer = (*outer, id_) if kind else outer
+                waiting.extend([(here[kind], outer)] if kind else [])
+            else:
+                waiting.extend((each, outer) for key, each in here.items() if key not in ("items", "output"))
+    return found
 
 
 def refer(reference: Reference, scope: Scope, around: Around, *, whole: bool) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_v
 from wfe_language.compiler.graph import Order, order
 from wfe_language.compiler.kinds import KINDS, LATER_KINDS, TEMPLATE_NAME, TEMPLATE_RULE
 from wfe_language.compiler.reading import Missing, Reading
+from wfe_language.compiler.references import ids_around
 from wfe_language.compiler.structure import STRUCTURES
 from wfe_language.compiler.types import Types
 from wfe_language.compiler.values import Scope, Values
@@ -63,27 +64,6 @@ class _Before:
         return (at is not None and bool(self.bits >> at & 1)) or id_ in self.outer
 
 
-def _around(value: Any) -> dict[str, tuple[str, ...]]:
-    """Ids of the steps around each step that is inside of others, the outermost first; by its id."""
-    found: dict[str, tuple[str, ...]] = {}
-    waiting: list[tuple[Any, tuple[str, ...]]] = [(value, ())]
-    while waiting:
-        here, outer = waiting.pop()
-        if isinstance(here, list):
-            waiting.extend((each, outer) for each in here)
-        elif isinstance(here, dict):
-            id_ = here.get("id")
-            kind = next((key for key in here if key in STRUCTURES), None)
-            if isinstance(id_, str) and any(key in plan.KINDS for key in here):
-                if outer:
-                    found.setdefault(id_, outer)
-                outer = (*outer, id_) if kind else outer
-                waiting.extend([(here[kind], outer)] if kind else [])
-            else:
-                waiting.extend((each, outer) for key, each in here.items() if key not in ("items", "output"))
-    return found
-
-
 class TemplateReader:
     """Reads one document; `reading.faults` has what is wrong with it afterwards."""
 
@@ -115,7 +95,7 @@ class TemplateReader:
         triggers = reading.optional(given, (), "compensate", self._triggers)
         by_name = {variable.name: variable for variable in declared}
         scope = Scope(by_name, frozenset(), frozenset(), types=Types.of_variables(by_name))
-        self.values.around = functools.cache(lambda: _around(given.get("steps")))
+        self.values.around = functools.cache(lambda: ids_around(given.get("steps")))
         root, ended = plan.Block((), ()), scope
         if "steps" in given:
             root, ended = self.inner(given["steps"], ("steps",), scope, "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,16 +11,12 @@ import msgspec
 from cel_expr_python import cel
 from wfe_engine import plan
 
-from wfe_language.expressions.environment import NotCel, Problem, compile_cel, typed_environment
+from wfe_language.expressions.environment import PLACEHOLDERS, NotCel, Problem, compile_cel, typed_environment
 from wfe_language.expressions.scan import Reference
 
 _JSON = {
     "boolean": "BOOL", "string": "STRING", "integer": "INT", "number": "NUMBER", "array": "LIST", "object": "MAP",
     "null": "NULL",
-}  # fmt: skip
-_CEL = {
-    "BOOL": cel.Type.BOOL, "STRING": cel.Type.STRING, "INT": cel.Type.INT, "LIST": cel.Type.List(cel.Type.DYN),
-    "MAP": cel.Type.Map(cel.Type.DYN, cel.Type.DYN),
 }  # fmt: skip
 #: What CEL refuses of types it knows, and JSON has no objection to: null beside something else.
 _HARMLESS = re.compile(r"^a condition \? : does not|^[=!]= does not work on (.* and null|null and .*)$")
@@ -115,7 +111,6 @@ class Types:
 
     def __init__(self, known: Mapping[str, Known]) -> None:
         self._known = known
-        self._environments: dict[str, cel.Env] = {}
 
     @classmethod
     def of_variables(cls, variables: Mapping[str, plan.Variable]) -> Types:
@@ -149,40 +144,42 @@ class Types:
                 return str(part), known
         return None
 
-    def check(self, source: str, found: list[Reference]) -> tuple[str, list[Problem]]:
-        """The CEL type an expression gives, empty when unknown, and what is wrong with the types in it.
-
-        JSON does not tell whole numbers from others, CEL does: an expression with numbers that may be either is only
-        faulty when it is with both, at the same place.
-        """
-        kinds = {self.of(ref.root, ref.parts[:n]).kind for ref in found for n in range(1, len(ref.parts) + 1)}
-        variants = ("DOUBLE", "INT") if "NUMBER" in kinds else ("DOUBLE",)
-        if not kinds - {"", "NULL"}:
-            return _name(compile_cel(source)), []
-        wrong: list[Problem] = []
-        for at, variant in enumerate(variants):
-            try:
-                return _name(compile_cel(source, self._environment(variant))), []
-            except NotCel as error:
-                found_now = [problem for problem in error.problems if not _HARMLESS.search(problem.message)]
-                wrong = [p for p in found_now if not at or p.offset in {other.offset for other in wrong}]
-        if not wrong:
-            compile_cel(source)
-        return "", wrong
-
-    def _environment(self, number: str) -> cel.Env:
-        if number not in self._environments:
-            types = {**_CEL, "NUMBER": cel.Type.DOUBLE if number == "DOUBLE" else cel.Type.INT}
-            names = (pair for name, known in self._known.items() for pair in _names(name, known))
-            self._environments[number] = typed_environment({name: types[kind] for name, kind in names if kind in types})
-        return self._environments[number]
+    def typed(self, source: str, found: list[Reference]) -> str:
+        """An expression with names of known types in place of paths, everything else where it was."""
+        for reference in reversed(found):
+            for count in range(len(reference.ends), 0, -1):
+                name = PLACEHOLDERS.get(self.of(reference.root, reference.parts[:count]).kind)
+                if name is not None:
+                    begin, end = reference.offset, reference.ends[count - 1]
+                    source = source[:begin] + name.ljust(end - begin) + source[end:]
+                    break
+        return source
 
 
-def _names(name: str, known: Known) -> Iterator[tuple[str, str]]:
-    yield name, known.kind
-    for key, inner in known.some.items():
-        if key.isidentifier() and key.isascii():
-            yield from _names(f"{name}.{key}", inner)
+def check(source: str, typed: str) -> tuple[str, list[Problem]]:
+    """The CEL type an expression gives, empty when unknown, and what is wrong with the types in it.
+
+    JSON does not tell whole numbers from others, CEL does: an expression with numbers that may be either is only faulty
+    when it is with both, at the same place.
+
+    Args:
+        typed: What `Types.typed` gives for it.
+
+    Raises:
+        NotCel: It does not compile, whatever the types are.
+    """
+    if source == typed:
+        return _name(compile_cel(source)), []
+    wrong: list[Problem] = []
+    for at, number in enumerate(("DOUBLE", "INT") if PLACEHOLDERS["NUMBER"] in typed else ("DOUBLE",)):
+        try:
+            return _name(compile_cel(typed, typed_environment(number))), []
+        except NotCel as error:
+            now = [problem for problem in error.problems if not _HARMLESS.search(problem.message)]
+            wrong = [problem for problem in now if not at or problem.offset in {other.offset for other in wrong}]
+    if not wrong:
+        compile_cel(source)
+    return "", wrong
 
 
 def _name(compiled: cel.Expression) -> str:

@@ -11,7 +11,7 @@ from wfe_engine import plan
 from wfe_language.compiler.reading import Reading
 from wfe_language.compiler.references import Around, refer
 from wfe_language.compiler.secrets import placeholder, text_with
-from wfe_language.compiler.types import Types
+from wfe_language.compiler.types import Types, check
 from wfe_language.expressions.environment import MOST_SOURCE, NotCel, Problem
 from wfe_language.expressions.functions import FUNCTIONS
 from wfe_language.expressions.scan import Hole, Reference, Unclosed, parse_path, references, split
@@ -79,7 +79,7 @@ class Values:
     reading: Reading
     sealed: bool = False
     around: Around = dict
-    _compiled: dict[tuple[Types, str], tuple[str, list[Problem]]] = field(default_factory=dict)
+    _compiled: dict[tuple[str, bool], tuple[str, list[Problem]]] = field(default_factory=dict)
 
     def value(self, value: Any, where: Where, scope: Scope, level: int = 0) -> plan.Expression:
         """Any value: a Literal when nothing in it is an expression."""
@@ -137,7 +137,8 @@ class Values:
     def _type(self, compiled: plan.Expression, scope: Scope) -> str:
         """CEL type of what an expression gives; empty when it is not known."""
         if isinstance(compiled, plan.Cel):
-            return self._compiled.get((scope.types, compiled.source), ("", []))[0]
+            typed = scope.types.typed(compiled.source, references(compiled.source))
+            return self._compiled.get((typed, typed == compiled.source), ("", []))[0]
         if isinstance(compiled, plan.Path):
             if compiled.root == "index":
                 return "INT"
@@ -187,7 +188,8 @@ class Values:
             place = self.reading.positions.inside(where, text, begin)
             self.reading.fault(where, "The expression is empty.", "Write one between ${{ and }}.", place=place)
             return False
-        key = (scope.types, source)
+        typed = scope.types.typed(source, found)
+        key = (typed, typed == source)
         if key not in self._compiled:
             if self.reading.full:
                 return False
@@ -198,7 +200,7 @@ class Values:
                 )  # fmt: skip
                 return False
             try:
-                self._compiled[key] = scope.types.check(source, found)
+                self._compiled[key] = check(source, typed)
             except NotCel as error:
                 self._compiled[key] = ("", error.problems)
         kind, problems = self._compiled[key]

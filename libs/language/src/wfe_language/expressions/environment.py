@@ -69,9 +69,20 @@ def environment() -> cel.Env:
     return _environment({})
 
 
-def typed_environment(types: Mapping[str, cel.Type]) -> cel.Env:
-    """One that knows the types of some names, like `vars.n`; to check expressions in, not to evaluate them."""
-    return _environment(types)
+#: Names that stand for values of a known type, by type; only to check expressions in. NUMBER is a whole number in one
+#: environment and a fraction in the other.
+PLACEHOLDERS = {"BOOL": "_wb", "STRING": "_ws", "INT": "_wi", "NUMBER": "_wn", "LIST": "_wl", "MAP": "_wm"}
+
+
+@functools.cache
+def typed_environment(number: str) -> cel.Env:
+    """One that knows `PLACEHOLDERS`, with NUMBER as DOUBLE or INT."""
+    kinds = {
+        "BOOL": cel.Type.BOOL, "STRING": cel.Type.STRING, "INT": cel.Type.INT,
+        "NUMBER": cel.Type.DOUBLE if number == "DOUBLE" else cel.Type.INT,
+        "LIST": cel.Type.List(cel.Type.DYN), "MAP": cel.Type.Map(cel.Type.DYN, cel.Type.DYN),
+    }  # fmt: skip
+    return _environment({PLACEHOLDERS[kind]: known for kind, known in kinds.items()})
 
 
 def _environment(types: Mapping[str, cel.Type]) -> cel.Env:

@@ -248,7 +248,7 @@ class _Plain:
     def _key(self, key: Any) -> str:
         if not isinstance(key, str):
             raise ValueError(f"an object whose key {key!r:.40} is not text")
-        if key.startswith(SEALED):
+        if key.startswith((SEALED, "$blob")):
             raise ValueError(f"an object with the key {key[:40]}, which belongs to the engine")
         return self._text(key)
 

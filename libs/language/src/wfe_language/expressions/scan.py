@@ -44,11 +44,13 @@ class Reference(NamedTuple):
         root: vars, steps, run, secrets, item, index or error.
         parts: What is known of the path below it without evaluating.
         offset: Where it begins in the expression.
+        ends: Offsets behind those of the parts, from the first on, that stand there as a plain path.
     """
 
     root: str
     parts: tuple[str | int, ...]
     offset: int
+    ends: tuple[int, ...] = ()
 
 
 class Unclosed(ValueError):
@@ -132,13 +134,16 @@ def references(source: str) -> list[Reference]:
         name[0] for call, name, comma in zip(tokens, tokens[1:], tokens[2:], strict=False) if call[0] + comma[0] == "(,"
     }
     roots = {*ROOTS, *(set(LOCALS) - bound)}
-    found = []
+    found: list[Reference] = []
     for at, token in enumerate(tokens):
         if token.lastgroup != "name" or token[0] not in roots:
             continue
         if at and tokens[at - 1][0] == "." and at > 1 and _operand(tokens[at - 2]):
             continue  # a field of something else that is called like a root
-        found.append(Reference(token[0], _below(tokens, at + 1), token.start()))
+        parts, ends = _below(tokens, at + 1)
+        # What has() is asked of must stay a path, and a name that a comprehension gives is something else.
+        plain = token[0] not in bound and [t[0] for t in tokens[max(0, at - 2) : at]] != ["has", "("]
+        found.append(Reference(token[0], parts, token.start(), ends if plain else ()))
     return found
 
 
@@ -153,23 +158,28 @@ def _operand(token: re.Match[str]) -> bool:
     return token.lastgroup in ("name", "string", "number") or token[0] in ")]}`"
 
 
-def _below(tokens: list[re.Match[str]], at: int) -> tuple[str | int, ...]:
+def _below(tokens: list[re.Match[str]], at: int) -> tuple[tuple[str | int, ...], tuple[int, ...]]:
     parts: list[str | int] = []
+    ends: list[int] = []
+    sure = True
     while at < len(tokens):
         # `.?name` and `[?0]` are the same path, of values that may not be there.
         optional = at + 1 < len(tokens) and tokens[at + 1][0] == "?"
+        sure = sure and not optional
         inner = tokens[at + 1 + optional : at + 3 + optional]
         if tokens[at][0] == "." and inner and inner[0].lastgroup == "name":
             if len(inner) > 1 and inner[1][0] == "(":
                 break  # a method
             parts.append(inner[0][0])
+            ends += [inner[0].end()] if sure else []
             at += 2 + optional
         elif tokens[at][0] == "[" and len(inner) == 2 and inner[1][0] == "]" and (key := _key(inner[0])) is not None:
             parts.append(key)
+            ends += [inner[1].end()] if sure else []
             at += 3 + optional
         else:
             break
-    return tuple(parts)
+    return tuple(parts), tuple(ends)
 
 
 def _key(token: re.Match[str]) -> str | int | None:

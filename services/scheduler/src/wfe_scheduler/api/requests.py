@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from google.protobuf.struct_pb2 import Value
 from wfe_engine.errors import InvalidInput
+from wfe_language import reserved_key_in
 from wfe_servicekit.calls import header
 from wfe_servicekit.checks import Violations, choice, from_timestamp, page, parse_uuid, plain_text
 from wfe_servicekit.values import MAX_BYTES, value_to_plain
@@ -68,6 +69,8 @@ def payload(faults: Violations, value: Value, field: str, *, most: int = MAX_BYT
         encoded = msgspec.json.encode(value_to_plain(value, field))
     if len(encoded) > most:
         faults.add(field, f"must be at most {most} bytes, has {len(encoded)}")
+    elif (key := reserved_key_in(msgspec.json.decode(encoded))) is not None:
+        faults.add(field, f"has the key {key}, which is the engine's own: call it something else")
     return encoded
 
 

@@ -12,7 +12,7 @@ from wfe.api.v1 import secret_service_pb2 as pb
 from wfe.api.v1 import secret_service_pb2_grpc
 from wfe_engine.errors import InvalidInput, StateConflict
 from wfe_language import is_secret_name
-from wfe_servicekit.calls import current_caller, http_status
+from wfe_servicekit.calls import current_caller
 from wfe_servicekit.checks import Violations, timestamp
 from wfe_store.secrets import Secret, Secrets
 
@@ -33,7 +33,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):  # type: ign
         self._sealer = sealer
 
     async def PutSecret(self, request: pb.PutSecretRequest, context: Any) -> pb.Secret:
-        """Set a secret; 201 when it is new.
+        """Set a secret: its first version or the next one.
 
         Raises:
             InvalidInput: With everything wrong in the request; the value is never in the message.
@@ -62,7 +62,6 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):  # type: ign
         )
         version = made.versions[0].version
         _log.info("secret set", secret=name, version=version, principal=str(caller.principal_id))
-        http_status(201 if version == 1 else 200)
         return _message(made)
 
     async def ListSecrets(self, request: pb.ListSecretsRequest, context: Any) -> pb.ListSecretsResponse:

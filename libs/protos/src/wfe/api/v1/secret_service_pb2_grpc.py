@@ -57,7 +57,7 @@ class SecretServiceServicer:
     """
 
     def PutSecret(self, request, context):
-        """Set a secret. Answers 201 when it is new; else the next version, and the value of the one before is gone.
+        """Set a secret: its first version or the next one; the value of the one before is gone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

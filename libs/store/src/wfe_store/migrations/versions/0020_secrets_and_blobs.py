@@ -1,4 +1,4 @@
-"""Secrets of owners."""
+"""Secrets of owners; large values out of line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Add the table of secrets."""
+    """Add the tables."""
     op.execute(
         """
         -- Versions of secrets. Only the newest one has a value, sealed like sealed_values; a replaced one keeps
@@ -28,8 +28,22 @@ def upgrade() -> None:
         """
     )
     op.execute("CREATE UNIQUE INDEX secrets_present ON secrets (owner_id, name) WHERE replaced_at IS NULL")
+    op.execute(
+        """
+        -- Parts of values that are too large for a row; a reference stands there.
+        CREATE TABLE blobs (
+            run_id uuid NOT NULL,
+            id     uuid NOT NULL,
+            part   integer NOT NULL,
+            data   bytea NOT NULL,
+            PRIMARY KEY (run_id, id, part)
+        ) PARTITION BY RANGE (run_id)
+        """
+    )
+    op.execute("CREATE TABLE blobs_default PARTITION OF blobs DEFAULT")
 
 
 def downgrade() -> None:
-    """Remove the table, and every secret with it."""
+    """Remove the tables, and every secret and large value with them."""
+    op.execute("DROP TABLE blobs")
     op.execute("DROP TABLE secrets")

@@ -1,0 +1,87 @@
+"""Values above 256 KB through the whole engine: out of line in the store, whole to expressions and executors."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import pytest
+from wfe_stack.rest import Refused, Rest
+
+SIZE = 3_000_000
+SOURCE = """
+name: large-values
+variables:
+  bytes: {type: integer, required: true}
+  failures: {type: integer, default: 0}
+steps:
+  - id: make
+    call: {handler: work, input: {seconds: 0, pieces: 1, bytes: "${{ vars.bytes }}"}}
+    retry: {max_attempts: 1}
+  - id: review
+    approval: {title: "Go on?", approvers: {groups: [editors]}}
+  - id: pass
+    call: {handler: echo, input: {text: "${{ steps.make.output.text }}", note: small}}
+  - id: size
+    set: {size: "${{ size(steps.pass.output.text) }}"}
+output: {size: "${{ steps.size.output.size }}", all: "${{ steps.pass.output }}"}
+"""
+
+
+async def started(sam: Rest, template: str, size: int):
+    return await sam.post("/api/v1/workflows", {"template_id": template, "input": {"bytes": size}})
+
+
+async def until(caller: Rest, run: str, status: str):
+    async with asyncio.timeout(60):
+        while True:
+            found = await caller.get(f"/api/v1/workflows/{run}")
+            if found["status"] in (status, "failed"):
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def whole(caller: Rest, run: str, reference):
+    """A large value, read range by range."""
+    assert set(reference) == {"$blob", "bytes"}
+    data = b""
+    while len(data) < reference["bytes"]:
+        path = f"/api/v1/workflows/{run}/blobs/{reference['$blob']}"
+        part = await caller.get(path, offset=len(data))
+        assert part["total"] == reference["bytes"]
+        data += base64.b64decode(part["data"])
+    return json.loads(data)
+
+
+async def test_a_large_value_goes_all_the_way(sam: Rest, ada: Rest, stranger: Rest, publish):
+    template = await publish(SOURCE)
+    run = (await started(sam, template, SIZE))["id"]
+    waiting = await until(sam, run, "waiting_approval")
+    made = waiting["steps"][0]["output"]
+    assert await whole(sam, run, made) == {"pieces": 1, "text": "x" * SIZE}
+    with pytest.raises(Refused) as refusal:
+        await stranger.get(f"/api/v1/workflows/{run}/blobs/{made['$blob']}")
+    assert refusal.value.status == 404
+    await ada.post(f"/api/v1/workflows/{run}/approvals/{waiting['approvals'][0]['id']}/approve")
+    done = await until(sam, run, "completed")
+    assert done["status"] == "completed", done["error"]
+    expected = {"text": "x" * SIZE, "note": "small"}
+    output = await whole(sam, run, done["output"])
+    assert output == {"size": SIZE, "all": expected}
+    passed = next(step for step in done["steps"] if step["path"] == "pass")
+    assert await whole(sam, run, passed["input"]) == {"handler": "echo", "input": expected}
+    assert await whole(sam, run, passed["output"]) == expected
+    snapshot = (await sam.get(f"/api/v1/workflows/{run}/snapshots"))["snapshots"][0]
+    fork = (await sam.post(f"/api/v1/workflows/{run}/fork", {"snapshot_id": snapshot["id"]}))["id"]
+    forked = await until(sam, fork, "waiting_approval")
+    assert await whole(sam, fork, forked["steps"][0]["output"]) == {"pieces": 1, "text": "x" * SIZE}
+    await ada.post(f"/api/v1/workflows/{fork}/approvals/{forked['approvals'][0]['id']}/approve")
+    assert (await until(sam, fork, "completed"))["status"] == "completed"
+
+
+async def test_beyond_the_limit_the_step_says_so(sam: Rest, publish):
+    run = (await started(sam, await publish(SOURCE), 17_000_000))["id"]
+    failed = await until(sam, run, "failed")
+    assert failed["error"]["code"] == "OUTPUT_TOO_LARGE"
+    assert "16777216" in failed["error"]["message"]
