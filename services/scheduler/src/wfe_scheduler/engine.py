@@ -333,13 +333,7 @@ class Engine:
             return await load_runs(connection, list(runs))
 
     async def _submit(
-        self,
-        run: UUID,
-        command: cmd.Command,
-        caller: Caller | None,
-        reason: str,
-        *,
-        entry: Entry | None = None,
+        self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, entry: Entry | None = None
     ) -> None:
         if self._cycle.depth > self._most_waiting:
             raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
@@ -391,12 +385,11 @@ class Engine:
         except (Unavailable, TimeoutError):
             parts["store"], parts["executors"] = "down", "unknown"
         if not self._bus.is_connected:
-            parts["bus"], parts["approvals"] = "down", "unknown"
-        else:
-            try:
-                await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
-            except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
-                parts["approvals"] = "no answer"
+            return parts | {"bus": "down", "approvals": "unknown"}
+        try:
+            await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
+        except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
+            parts["approvals"] = "no answer"
         return parts
 
     async def handlers(self) -> frozenset[str] | None:
