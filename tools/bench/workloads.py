@@ -151,7 +151,7 @@ class Bench:
         used = sum(self._processes.cpu().values())
         await asyncio.sleep(2.0)
         after = self._processes.pss_mb()
-        grown = sum(after[role] - before[role] for role in after if role not in ("client", "harness"))
+        grown = sum(after[role] - before[role] for role in after if role not in ("client", "harness", "postgres"))
         return {
             "parked": await self._parked(),
             "park_s": round(meter.wall, 2),

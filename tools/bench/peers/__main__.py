@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import shutil
-import statistics
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -19,22 +17,9 @@ from wfe_stack.stack import Stack
 
 from tools.bench.engine import bench_on
 from tools.bench.peers.install import install
+from tools.bench.peers.ratios import ratios
 from tools.bench.peers.running import PEERS
 from tools.bench.workloads import PEER, WORKLOADS, Bench, Workload, dump
-
-#: What is compared: the field, and whether more of it is better.
-MEASURES = {
-    "W1": (("p50_ms", False), ("p99_ms", False)),
-    "W2": (("p50_ms", False), ("p99_ms", False)),
-    "W3": (("steps_per_s", True), ("cpu_ms_per_step", False)),
-    "W3x2000": (("steps_per_s", True), ("cpu_ms_per_step", False)),
-    "W4": (("steps_per_s", True),),
-    "W5": (("starts_per_s", True), ("cpu_ms_per_step", False)),
-    "W5-grpc": (("starts_per_s", True),),
-    "W7": (("runs_per_s", True), ("park_s", False)),
-}
-#: Compared with the peers' workload of another name, for want of one of the same.
-AS = {"W5-grpc": "W5"}
 
 
 @asynccontextmanager
@@ -89,39 +74,6 @@ async def _sit(workloads: list[Workload], options: argparse.Namespace) -> list[d
                     lines.append(await bench.measure(workload, rep))
                     print(dump(lines[-1]), flush=True)
     return lines
-
-
-def ratios(lines: list[dict[str, Any]]) -> str:
-    """Medians, and how far this engine is ahead of the best peer, as a table."""
-    found: dict[tuple[str, str, str], float] = {}
-    for workload, measures in MEASURES.items():
-        for measure, _ in measures:
-            for peer in {line["peer"] for line in lines}:
-                wanted = workload if peer == PEER else AS.get(workload, workload)
-                values = [
-                    line[measure]
-                    for line in lines
-                    if (line["peer"], line["workload"]) == (peer, wanted) and line[measure]
-                ]
-                if values:
-                    found[workload, measure, peer] = statistics.median(values)
-    rows = ["| workload | measure | wfe | best peer | ratio |", "|---|---|---|---|---|"]
-    for workload, measures in MEASURES.items():
-        for measure, more in measures:
-            own = found.get((workload, measure, PEER))
-            peers = {
-                peer: value for (w, m, peer), value in found.items() if (w, m) == (workload, measure) and peer != PEER
-            }
-            if own is None or not peers:
-                continue
-            best = (max if more else min)(peers, key=lambda peer: peers[peer])
-            rows.append(f"| {workload} | {measure} | {own:g} | {best} {peers[best]:g} | {own / peers[best]:.2f}× |")
-    return "\n".join(rows) + "\n"
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Lines of an earlier sitting."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ import uvloop
 from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.settings import ConfigFault, refuse
 
-__all__ = ["Serves", "Stack", "run"]
+__all__ = ["Serves", "Stack", "run", "settle_memory"]
 
 _log = structlog.get_logger("wfe.process")
 _CLOSER_SECONDS = 15.0
@@ -171,7 +171,7 @@ async def live(main: Callable[[Stack], Awaitable[None]], *, handle_signals: bool
                 raise error
             _log.error("start_failed", exc_info=error)
             return 1
-        _settle_memory()
+        settle_memory()
         await stopped
         _log.info("stopping", failed=stack.failure is not None)
     finally:
@@ -180,7 +180,7 @@ async def live(main: Callable[[Stack], Awaitable[None]], *, handle_signals: bool
     return 0 if stack.failure is None else 1
 
 
-def _settle_memory() -> None:
+def settle_memory() -> None:
     """Collect garbage seldom: what a service keeps is large and stays; what it makes dies by its reference counts."""
     gc.collect()
     gc.freeze()

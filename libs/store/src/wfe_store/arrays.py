@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ _LENGTHS = [length.to_bytes(4, "big") for length in range(4096)]
 Encode = Callable[[Sequence[Any]], bytes]
 
 
+@lru_cache(maxsize=16_384)
 def _head(oid: int, count: int) -> bytes:
     # One dimension, counted from 1. The flag for nulls is a hint that the server does not use.
     return _pack_head(1, 0, oid, count, 1)
@@ -65,6 +67,9 @@ def _numbers(oid: int, size: int, code: str) -> Encode:
 
     def encode(values: Sequence[float | None]) -> bytes:
         count = len(values)
+        if count == 1:
+            value = values[0]
+            return _head(oid, 1) + (_NULL if value is None else length + one(value))
         if None in values:
             return _head(oid, count) + b"".join([_NULL if value is None else length + one(value) for value in values])
         pack = packers.get(count)

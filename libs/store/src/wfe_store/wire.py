@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format
 from psycopg.pq.abc import PGconn, PGresult
 
+#: As plain numbers: there is one for each parameter, and the driver looks at every one.
+_BINARY, _TEXT = cast(Format, int(Format.BINARY)), cast(Format, int(Format.TEXT))
 _BAD = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 
@@ -28,8 +30,12 @@ class Wire:
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self._connection = connection
         self._pgconn: PGconn = connection.pgconn
-        self._prepared: dict[str, bytes] = {}
+        self._prepared: dict[str, tuple[bytes, list[Format]]] = {}
         self._numbers = itertools.count()
+        self._socket = self._pgconn.socket
+        self._listens = False
+        self._found: list[PGresult] = []
+        self._done: asyncio.Future[list[PGresult]] | None = None
         self._pgconn.enter_pipeline_mode()
 
     @classmethod
@@ -54,7 +60,8 @@ class Wire:
         return self._connection.closed or self._pgconn.status != ConnStatus.OK
 
     async def close(self) -> None:
-        """Close it."""
+        """Close it. Safe to repeat."""
+        self._deafen()
         await self._connection.close()
 
     async def exchange(self, script: Sequence[tuple[str, Sequence[bytes]]]) -> list[PGresult]:
@@ -75,14 +82,14 @@ class Wire:
         prepared: list[str | None] = []  # by result
         try:
             for text, params in script:
-                name = self._prepared.get(text)
-                if name is None:
-                    name = f"c{next(self._numbers)}".encode()
-                    pgconn.send_prepare(name, text.encode())
-                    self._prepared[text] = name
+                known = self._prepared.get(text)
+                if known is None:
+                    known = f"c{next(self._numbers)}".encode(), [_BINARY] * len(params)
+                    pgconn.send_prepare(known[0], text.encode())
+                    self._prepared[text] = known
                     prepared.append(text)
                 prepared.append(None)
-                pgconn.send_query_prepared(name, params, [Format.BINARY] * len(params), Format.TEXT)
+                pgconn.send_query_prepared(known[0], params, known[1], _TEXT)
             # Everything up to here is one transaction; it is committed here.
             pgconn.pipeline_sync()
             results = await self._results()
@@ -104,42 +111,59 @@ class Wire:
 
     async def _results(self) -> list[PGresult]:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[list[PGresult]] = loop.create_future()
-        pgconn, socket = self._pgconn, self._pgconn.socket
-        results: list[PGresult] = []
-
-        def read() -> None:
-            try:
-                pgconn.consume_input()
-                while not pgconn.is_busy():
-                    result = pgconn.get_result()
-                    if result is None:
-                        if pgconn.status != ConnStatus.OK:
-                            raise OperationalError("the connection was lost")
-                        continue
-                    if result.status == ExecStatus.PIPELINE_SYNC:
-                        if not done.done():
-                            done.set_result(results)
-                        return
-                    results.append(result)
-            except Exception as fault:  # noqa: BLE001 - whoever waits must be told
-                if not done.done():
-                    done.set_exception(fault)
-
-        def write() -> None:
-            try:
-                if pgconn.flush() == 0:
-                    loop.remove_writer(socket)
-            except Exception as fault:  # noqa: BLE001 - as above
-                loop.remove_writer(socket)
-                if not done.done():
-                    done.set_exception(fault)
-
-        loop.add_reader(socket, read)
+        pgconn = self._pgconn
+        self._found = []
+        self._done = loop.create_future()
+        if not self._listens:
+            # For good: to begin and end it with each exchange would cost more than the rest of this.
+            loop.add_reader(self._socket, self._read)
+            self._listens = True
+        if pgconn.flush() != 0:
+            loop.add_writer(self._socket, self._write)
         try:
-            if pgconn.flush() != 0:
-                loop.add_writer(socket, write)
-            return await done
+            return await self._done
         finally:
-            loop.remove_reader(socket)
-            loop.remove_writer(socket)
+            self._done = None
+
+    def _read(self) -> None:
+        pgconn = self._pgconn
+        try:
+            pgconn.consume_input()
+            while not pgconn.is_busy():
+                result = pgconn.get_result()
+                if result is None:
+                    if pgconn.status != ConnStatus.OK:
+                        raise OperationalError("the connection was lost")
+                    if self._done is None:
+                        return
+                    continue
+                if result.status == ExecStatus.PIPELINE_SYNC:
+                    self._tell(None)
+                    return
+                self._found.append(result)
+        except Exception as fault:  # noqa: BLE001 - whoever waits must be told
+            self._deafen()
+            self._tell(fault)
+
+    def _write(self) -> None:
+        try:
+            if self._pgconn.flush() == 0:
+                asyncio.get_running_loop().remove_writer(self._socket)
+        except Exception as fault:  # noqa: BLE001 - as above
+            self._deafen()
+            self._tell(fault)
+
+    def _tell(self, fault: Exception | None) -> None:
+        if self._done is None or self._done.done():
+            return
+        if fault is None:
+            self._done.set_result(self._found)
+        else:
+            self._done.set_exception(fault)
+
+    def _deafen(self) -> None:
+        if self._listens:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            loop.remove_writer(self._socket)
+        self._listens = False

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import structlog
 from wfe_egress import Guard, guarded_session
 from wfe_sdk import Registry, registry
+from wfe_servicekit.lifecycle import settle_memory
 from wfe_servicekit.settings import refuse
 
 from wfe_executor.calls import Calls
@@ -162,6 +163,7 @@ async def serve(settings: Settings) -> int:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            settle_memory()
             await stopping
             await executor.drain()
     finally:

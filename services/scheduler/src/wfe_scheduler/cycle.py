@@ -33,6 +33,7 @@ from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.ids import new_id
+from wfe_scheduler.reader import Reader
 from wfe_scheduler.work import Outcome, Stale, Work, was_committed
 
 _log = structlog.get_logger("wfe.scheduler.cycle")
@@ -86,9 +87,7 @@ class Cycle:
         self._batch = batch
         self._snapshot_every = snapshot_every
         self._inbox: deque[Item] = deque()
-        self._loading: dict[UUID, list[Item]] = {}
-        self._to_load: list[UUID] = []
-        self._reading = False
+        self._reader = Reader(load, cache, self._loaded)
         self._wake = asyncio.Event()
         self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
@@ -99,6 +98,10 @@ class Cycle:
     def submit(self, item: Item) -> None:
         """Take in a command; it is answered through `item.done` after its commit."""
         self._inbox.append(item)
+        self._wake.set()
+
+    def _loaded(self, items: list[Item]) -> None:
+        self._inbox.extend(items)
         self._wake.set()
 
     @property
@@ -124,7 +127,7 @@ class Cycle:
 
     async def drain(self) -> None:
         """Wait until nothing is in flight and nothing waits."""
-        while self._inbox or self._tasks or self._loading:
+        while self._inbox or self._tasks or self._reader.busy:
             await asyncio.wait({*self._tasks, asyncio.ensure_future(asyncio.sleep(0.01))})
 
     async def close(self) -> None:
@@ -148,7 +151,7 @@ class Cycle:
             item = inbox.popleft()
             entry = item.entry or self._cache.get(item.run)
             if entry is None:
-                self._wait_for_load(item)
+                self._reader.want(item)
                 continue
             if entry.busy:
                 entry.pending.append(item)
@@ -226,7 +229,7 @@ class Cycle:
             work.entry.pending.append(item)
         else:
             self._cache.drop(item.run)
-            self._wait_for_load(item)
+            self._reader.want(item)
         return True
 
     def _keep(self, work: Work, item: Item, decision: Decision) -> None:
@@ -256,47 +259,6 @@ class Cycle:
             item.done(fault if isinstance(fault, WfeError) else Unavailable("an expression could not be evaluated"))
         else:
             self.submit(item)
-
-    # ---- loading
-
-    def _wait_for_load(self, item: Item) -> None:
-        item.fresh = True
-        waiting = self._loading.get(item.run)
-        if waiting is not None:
-            waiting.append(item)
-            return
-        self._loading[item.run] = [item]
-        self._to_load.append(item.run)
-        if not self._reading:
-            self._reading = True
-            self._spawn(self._load_waiting())
-
-    async def _load_waiting(self) -> None:
-        await asyncio.sleep(0)  # let the batch that is being taken finish: one read for all of it
-        try:
-            while self._to_load:  # those that came during one read make the next
-                ids, self._to_load = self._to_load, []
-                await self._load_some(ids)
-        finally:
-            self._reading = False
-
-    async def _load_some(self, ids: list[UUID]) -> None:
-        try:
-            loaded = await self._load(ids)
-            fault: Exception | None = None
-        except Exception as broken:  # noqa: BLE001 - whoever waits must be told, whatever it was
-            loaded, fault = {}, broken
-        for run in ids:
-            items = self._loading.pop(run, [])
-            entry = loaded.get(run)
-            if entry is None:
-                for item in items:
-                    item.done(fault or refusals.missing(run))
-                continue
-            if self._cache.get(run) is None:
-                self._cache.put(entry)
-            self._inbox.extend(items)
-        self._wake.set()
 
     # ---- committing
 

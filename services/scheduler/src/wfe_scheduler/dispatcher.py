@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -173,6 +174,11 @@ class Dispatcher:
         return more
 
 
+@lru_cache(maxsize=1024)
+def _text(owner: UUID) -> str:
+    return str(owner)
+
+
 def _lease(work: Work, dispatch: Dispatch) -> m.Lease:
     run = work.entry.run
     clocks = dispatch.clocks
@@ -187,12 +193,14 @@ def _lease(work: Work, dispatch: Dispatch) -> m.Lease:
         request=dispatch.request if len(dispatch.request) <= INLINE_BYTES else None,
         attempt=1,
         max_attempts=dispatch.max_attempts,
-        idempotency_key=idempotency_key(run, dispatch.path, dispatch.iteration, dispatch.visit, dispatch.epoch),
+        idempotency_key=idempotency_key(
+            work.entry.values.run["id"], dispatch.path, dispatch.iteration, dispatch.visit, dispatch.epoch
+        ),
         attempt_timeout=clocks.attempt,
         heartbeat_timeout=clocks.heartbeat,
         total_deadline=None if clocks.total is None else dispatch.available_at + clocks.total,
         sealed=dispatch.sealed,
-        owner=str(work.entry.owner),
+        owner=_text(work.entry.owner),
     )
 
 
@@ -219,7 +227,7 @@ def _claimed(step: ClaimedStep) -> m.Lease:
     )
 
 
-def idempotency_key(run: UUID, path: str, iteration: str, visit: int, epoch: int) -> str:
+def idempotency_key(run: UUID | str, path: str, iteration: str, visit: int, epoch: int) -> str:
     """The same for every attempt of a step, and for no other step."""
     return f"{run}:{path}:{iteration}:{visit}:{epoch}"
 

@@ -15,29 +15,25 @@ from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
 from wfe_engine.errors import (
-    AlreadyExists,
     InvalidInput,
     NotFound,
     ResourceExhausted,
     StateConflict,
     Unavailable,
-    WfeError,
 )
 from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
-from wfe_engine.values import SEALED, Record, Values
+from wfe_engine.values import Record, Values
 from wfe_language import check_input
 from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
-from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
 from wfe_store.load import (
     LoadedRun,
     SnapshotState,
     known_signals,
     load_inputs,
-    load_keys,
     load_runs,
     load_snapshot,
     steps_within,
@@ -50,13 +46,11 @@ from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
+from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
-from wfe_scheduler.seal import Sealer
+from wfe_scheduler.seal import Sealer, seal_variables
 from wfe_scheduler.unsealing import check_secrets
 from wfe_scheduler.watch import Nudges, Watchers
-
-#: Seconds for which Idempotency-Keys are looked up before a start, once one has come again.
-_LOOK_SECONDS = 30.0
 
 _encode = msgspec.json.encode
 
@@ -84,10 +78,8 @@ class Engine:
         self._watchers = watchers
         self._sealer = sealer
         self._most_waiting = most_waiting
-        self._keys = Gather(self._load_keys)
         self._signals = Gather(self._known_signals)
-        self._look_until = 0.0
-        self._starting: dict[tuple[UUID, str], tuple[bytes, asyncio.Future[StartedRun]]] = {}
+        self._once = Once(database)
 
     # ---- starting
 
@@ -116,7 +108,7 @@ class Engine:
                 raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
-            shown, sealed = self._seal(run, published, values)
+            shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)
             new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
             new.sealed = sealed
             command = cmd.Start(
@@ -128,7 +120,7 @@ class Engine:
             )
             return await self._begin(caller, run, published, new, command, shown, labels, {})
 
-        return await self._once(caller, idempotency_key, body_hash, begin)
+        return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
     async def fork(
         self,
@@ -165,7 +157,7 @@ class Engine:
             )
             return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
 
-        return await self._once(caller, idempotency_key, body_hash, begin)
+        return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
     async def rerun(
         self,
@@ -208,7 +200,7 @@ class Engine:
             records = {key: record for key, record in source.records.items() if key.partition("/")[2] not in names}
             return await self._begin(caller, run, published, new, command, source.input, given, records, reason)
 
-        return await self._once(caller, idempotency_key, body_hash, begin)
+        return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
     def _new(
         self,
@@ -234,22 +226,6 @@ class Engine:
             key=key,
             key_hash=body_hash,
         )
-
-    def _seal(self, run: UUID, published: Published, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
-        sealed: dict[str, bytes] = {}
-        shown = dict(values)
-        for variable in published.plan.variables:
-            if not variable.sensitive or variable.name not in shown:
-                continue
-            if self._sealer is None:
-                raise StateConflict(
-                    f"variable {variable.name} is sensitive and this scheduler has no WFE_SEAL_KEY_FILE",
-                    reason="NO_SEAL_KEY",
-                    variable=variable.name,
-                )
-            sealed[variable.name] = self._sealer.seal(run, variable.name, _encode(shown[variable.name]))
-            shown[variable.name] = {SEALED: [{"var": variable.name}]}
-        return shown, sealed
 
     async def _begin(
         self,
@@ -287,73 +263,6 @@ class Engine:
             created_at=new.created_at,
             created_by=caller.principal_id,
         )
-
-    async def _once(self, caller: Caller, key: str | None, body_hash: bytes, begin: Any) -> StartedRun:
-        """Begin, or answer with what the same key began before."""
-        if key is None:
-            result: StartedRun = await begin()
-            return result
-        place = (caller.owner_id, key)
-        under_way = self._starting.get(place)
-        if under_way is not None:
-            if under_way[0] != body_hash:
-                raise _key_reused(key)
-            return await asyncio.shield(under_way[1])
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[StartedRun] = loop.create_future()
-        self._starting[place] = (body_hash, future)
-        try:
-            # Most keys are new, and the store refuses those that are not. That costs the runs of the same commit a
-            # little, so once a key has come again keys are looked up first for a while.
-            started = await self._known(place, body_hash) if loop.time() < self._look_until else None
-            if started is None:
-                try:
-                    started = await begin()
-                except (ResourceExhausted, Unavailable):
-                    raise
-                except (Lost, WfeError) as refusal:
-                    started = await self._known(place, body_hash)
-                    if started is None:
-                        if isinstance(refusal, Lost):
-                            raise Unavailable("the start could not be committed; try again") from None
-                        raise
-                    self._look_until = loop.time() + _LOOK_SECONDS
-            future.set_result(started)
-            return started
-        except BaseException as fault:
-            if not future.done():
-                future.set_exception(
-                    fault if isinstance(fault, Exception) else Unavailable("the first call was given up")
-                )
-                future.exception()  # it may be nobody's
-            raise
-        finally:
-            del self._starting[place]
-
-    async def _known(self, place: tuple[UUID, str], body_hash: bytes) -> StartedRun | None:
-        found = await self._keys.get(place)
-        if found is None:
-            return None
-        known_hash, run = found
-        if known_hash != body_hash:
-            raise _key_reused(place[1])
-        loaded = (await self._load([run])).get(run)
-        if loaded is None:
-            return None
-        return StartedRun(
-            run_id=run,
-            template_id=loaded.template,
-            template_name=loaded.template_name,
-            template_version=loaded.template_version,
-            input=loaded.input,
-            labels=loaded.labels,
-            created_at=loaded.created_at.timestamp(),
-            created_by=loaded.created_by,
-        )
-
-    async def _load_keys(self, keys: list[tuple[UUID, str]]) -> dict[tuple[UUID, str], tuple[bytes, UUID]]:
-        async with self._database.connection() as connection:
-            return await load_keys(connection, keys)
 
     # ---- acting
 
@@ -425,13 +334,7 @@ class Engine:
             return await load_runs(connection, list(runs))
 
     async def _submit(
-        self,
-        run: UUID,
-        command: cmd.Command,
-        caller: Caller | None,
-        reason: str,
-        *,
-        entry: Entry | None = None,
+        self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, entry: Entry | None = None
     ) -> None:
         if self._cycle.depth > self._most_waiting:
             raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
@@ -483,23 +386,14 @@ class Engine:
         except (Unavailable, TimeoutError):
             parts["store"], parts["executors"] = "down", "unknown"
         if not self._bus.is_connected:
-            parts["bus"], parts["approvals"] = "down", "unknown"
-        else:
-            try:
-                await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
-            except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
-                parts["approvals"] = "no answer"
+            return parts | {"bus": "down", "approvals": "unknown"}
+        try:
+            await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
+        except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
+            parts["approvals"] = "no answer"
         return parts
 
     async def handlers(self) -> frozenset[str] | None:
         """Names of handlers that live executors know; None when no executor is live."""
         async with self._database.connection() as connection:
             return await live_handlers(connection)
-
-
-def _key_reused(key: str) -> AlreadyExists:
-    return AlreadyExists(
-        f"Idempotency-Key {key} was used with another body",
-        reason="IDEMPOTENCY_KEY_REUSED",
-        key=key,
-    )

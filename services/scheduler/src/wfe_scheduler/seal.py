@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 from wfe_bus.messages import SEALED
+from wfe_engine.errors import StateConflict
+from wfe_engine.plan import Variable
 from wfe_store.sealing import Cipher, KeyFile, bound_to_owner, bound_to_run
 
 
@@ -84,3 +86,27 @@ def _named(parts: Iterable[Any], what: str) -> Iterable[str]:
     for part in parts:
         if isinstance(part, dict) and isinstance(part.get(what), str):
             yield part[what]
+
+
+def seal_variables(
+    sealer: Sealer | None, run: UUID, variables: Iterable[Variable], values: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Values with placeholders for the sensitive ones, and what to store of those.
+
+    Raises:
+        StateConflict: There is something to seal and no key to seal it with.
+    """
+    sealed: dict[str, bytes] = {}
+    shown = dict(values)
+    for variable in variables:
+        if not variable.sensitive or variable.name not in shown:
+            continue
+        if sealer is None:
+            raise StateConflict(
+                f"variable {variable.name} is sensitive and this scheduler has no WFE_SEAL_KEY_FILE",
+                reason="NO_SEAL_KEY",
+                variable=variable.name,
+            )
+        sealed[variable.name] = sealer.seal(run, variable.name, msgspec.json.encode(shown[variable.name]))
+        shown[variable.name] = {SEALED: [{"var": variable.name}]}
+    return shown, sealed
