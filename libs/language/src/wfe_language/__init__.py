@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from wfe_engine.plan import Plan
 
-from wfe_language.compiler.reserved import refuse_reserved
+from wfe_language.compiler.reserved import refuse_reserved, reserved_key_in
 from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
 from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
@@ -29,6 +29,7 @@ __all__ = [
     "is_secret_name",
     "load",
     "parse_span",
+    "reserved_key_in",
     "secrets_of",
     "validate",
 ]

@@ -61,7 +61,6 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.INSERT_BLOBS, batch.blobs)
     if batch.copies.count:
         script.append((sql.COPY_STEPS, batch.copies.columns))
-        script.append((sql.COPY_SEALED, batch.copies.columns[:2]))
         script.append((sql.COPY_BLOBS, batch.copies.columns[:2]))
     add(sql.CLOSE_GATES, batch.gates_off, before=(now, now), after=(batch.gates_off.count,))
     add(sql.CHANGE_STEPS, batch.changes, before=(now,), after=(batch.changes.count,))

@@ -263,10 +263,3 @@ INSERT INTO blobs (run_id, id, part, data)
 SELECT d.run_id, b.id, b.part, b.data FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, source)
 JOIN blobs b ON b.run_id = d.source
 """
-
-#: Likewise its sealed values.
-COPY_SEALED = """
-INSERT INTO sealed_values (run_id, name, ciphertext)
-SELECT d.run_id, v.name, v.ciphertext FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, source)
-JOIN sealed_values v ON v.run_id = d.source
-"""

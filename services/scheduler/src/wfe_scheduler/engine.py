@@ -24,7 +24,7 @@ from wfe_engine.errors import (
     Unavailable,
 )
 from wfe_engine.state import RunState
-from wfe_engine.values import SEALED, Record, Values
+from wfe_engine.values import Record, Values
 from wfe_language import check_input
 from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
@@ -40,8 +40,8 @@ from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.plans import Plans, Published
-from wfe_scheduler.seal import Sealer
-from wfe_scheduler.unsealing import check_secrets
+from wfe_scheduler.seal import Sealer, sealed_input
+from wfe_scheduler.unsealing import check_secrets, sealed_again
 from wfe_scheduler.watch import Nudges, Watchers
 
 _encode = msgspec.json.encode
@@ -100,7 +100,7 @@ class Engine:
                 raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
-            shown, sealed = self._seal(run, published, values)
+            shown, sealed = sealed_input(self._sealer, run, published.plan.variables, values)
             new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
             new.sealed = sealed
             command = cmd.Start(
@@ -134,6 +134,7 @@ class Engine:
             given = source.labels if labels is None else labels
             new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
             new.forked_from, new.forked_snapshot, new.copied_seq = run_id, snapshot_id, snapshot.seq
+            new.sealed = await sealed_again(self._database, self._sealer, run_id, run)
             command = cmd.Start(
                 template=str(published.template),
                 template_version=published.version,
@@ -171,22 +172,6 @@ class Engine:
             key=key,
             key_hash=body_hash,
         )
-
-    def _seal(self, run: UUID, published: Published, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
-        sealed: dict[str, bytes] = {}
-        shown = dict(values)
-        for variable in published.plan.variables:
-            if not variable.sensitive or variable.name not in shown:
-                continue
-            if self._sealer is None:
-                raise StateConflict(
-                    f"variable {variable.name} is sensitive and this scheduler has no WFE_SEAL_KEY_FILE",
-                    reason="NO_SEAL_KEY",
-                    variable=variable.name,
-                )
-            sealed[variable.name] = self._sealer.seal(run, variable.name, _encode(shown[variable.name]))
-            shown[variable.name] = {SEALED: [{"var": variable.name}]}
-        return shown, sealed
 
     async def _begin(
         self,

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import msgspec
 from wfe_bus.messages import SEALED
+from wfe_engine.errors import StateConflict
+from wfe_engine.plan import Variable
 from wfe_store.sealing import Cipher, KeyFile, bound_to_owner, bound_to_run
 
 
@@ -57,6 +59,30 @@ class Sealer:
             wfe_store.sealing.Unreadable: It is not that secret's, or of a key that is gone.
         """
         return self._cipher.open(bound_to_owner(owner.bytes, name, version), sealed)
+
+
+def sealed_input(
+    sealer: Sealer | None, run: UUID, variables: Iterable[Variable], values: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A run's input with placeholders for what is sensitive, and what to store of that.
+
+    Raises:
+        StateConflict: NO_SEAL_KEY, when something is sensitive and there is no sealer.
+    """
+    sealed: dict[str, bytes] = {}
+    shown = dict(values)
+    for variable in variables:
+        if not variable.sensitive or variable.name not in shown:
+            continue
+        if sealer is None:
+            raise StateConflict(
+                f"variable {variable.name} is sensitive and this scheduler has no WFE_SEAL_KEY_FILE",
+                reason="NO_SEAL_KEY",
+                variable=variable.name,
+            )
+        sealed[variable.name] = sealer.seal(run, variable.name, msgspec.json.encode(shown[variable.name]))
+        shown[variable.name] = {SEALED: [{"var": variable.name}]}
+    return shown, sealed
 
 
 def secrets_in(request: bytes) -> frozenset[str]:
