@@ -156,7 +156,7 @@ async def test_the_key_is_exchanged_while_the_engine_runs(stack, sam: Rest, ada:
     command = Path(sys.executable).parent / "wfe"
     process = await asyncio.create_subprocess_exec(
         command, "--home", stack.settings.folder, "admin", "secrets", "rotate-key", "--forget-old",
-        "--database-url", stack.database_url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
