@@ -156,7 +156,7 @@ async def test_the_key_is_exchanged_while_the_engine_runs(stack, sam: Rest, ada:
     command = Path(sys.executable).parent / "wfe"
     process = await asyncio.create_subprocess_exec(
         command, "--home", stack.settings.folder, "admin", "secrets", "rotate-key", "--forget-old",
-        "--database-url", stack.database_url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     said, _ = await process.communicate()
     assert process.returncode == 0, said.decode()
@@ -172,3 +172,19 @@ async def test_the_key_is_exchanged_while_the_engine_runs(stack, sam: Rest, ada:
     await approve(ada, again)
     await ended(sam, again["id"])
     assert heard[-1][1]["key"] == "k-another value"
+
+
+async def test_a_fork_has_the_sensitive_values_of_its_run(sam: Rest, ada: Rest, root: Rest, publish, echo):
+    url, heard = echo
+    template = await publish(template_with("E2E_FORKS"))
+    await put(root, "E2E_FORKS", CANARY)
+    run = await waiting(sam, template, url)
+    snapshot = (await sam.get(f"/api/v1/workflows/{run['id']}/snapshots"))["snapshots"][0]
+    fork = await sam.post(f"/api/v1/workflows/{run['id']}/fork", {"snapshot_id": snapshot["id"]})
+    async with asyncio.timeout(30):
+        while not (forked := await sam.get(f"/api/v1/workflows/{fork['id']}"))["approvals"]:
+            await asyncio.sleep(0.02)
+    await approve(ada, forked)
+    done = await ended(sam, fork["id"])
+    assert done["status"] == "completed", done["error"]
+    assert heard[-1][1]["token"] == "sensitive-value"

@@ -65,7 +65,7 @@ async def test_redirects_are_given_back_unless_asked_for(server: Any, make_reply
         url = f"http://127.0.0.1:{server.port}/a"
         assert (await session.request("GET", url)).status == 302
         answer = await session.request("GET", url, redirects=1)
-        assert (answer.status, answer.body, answer.url.endswith("/b")) == (200, b"there", True)
+        assert (answer.status, answer.body, answer.url.endswith("/b"), answer.hops) == (200, b"there", True, 1)
 
 
 async def test_a_redirect_inside_is_refused(resolver: Any, server: Any, make_reply: Any) -> None:
@@ -95,11 +95,13 @@ async def test_a_redirect_elsewhere_loses_credentials_and_303_loses_the_body(
             "POST",
             f"http://127.0.0.1:{server.port}/a",
             body=b"x",
-            headers={"Authorization": "s", "X-A": "1"},
+            headers={"Authorization": "s", "X-A": "1", "X-Key": "s"},
             redirects=2,
+            private=("x-key",),
         )
     assert server.requests[1].startswith(b"GET /b")
     assert b"Authorization" not in server.requests[1]
+    assert b"X-Key" not in server.requests[1]
     assert b"X-A: 1" in server.requests[1]
 
 
@@ -148,3 +150,13 @@ async def test_text_survives_any_charset(server: Any, make_reply: Any) -> None:
     async with guarded_session(LOOPBACK) as session:
         assert (await session.request("GET", f"http://127.0.0.1:{server.port}/latin")).text() == "é"
         assert (await session.request("GET", f"http://127.0.0.1:{server.port}/odd")).text() == "\ufffd"
+
+
+async def test_a_stream_is_guarded_too_and_follows_nothing(server: Any, make_reply: Any) -> None:
+    server.answers["/a"] = make_reply(302, b"there", location="/b")
+    async with guarded_session(LOOPBACK) as session:
+        answer = await session.stream("POST", f"http://127.0.0.1:{server.port}/a", headers={"X-A": "1"}, body=b"x")
+        assert (answer.status, await answer.read()) == (302, b"there")
+        with pytest.raises(EgressDenied):
+            await session.stream("GET", "http://169.254.169.254/", headers={})
+    assert b"X-A: 1" in server.requests[0]

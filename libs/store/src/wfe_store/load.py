@@ -324,6 +324,12 @@ class Sealed(msgspec.Struct, kw_only=True):
     values: dict[str, bytes]
 
 
+async def load_sealed_values(connection: Connection, run: UUID) -> dict[str, bytes]:
+    """What is stored of a run's sensitive variables, by name."""
+    cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
+    return {name: bytes(value) for name, value in await cursor.fetchall()}
+
+
 async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) -> Sealed | None:
     """What a lease may have unsealed; None when it is not held under that fence."""
     cursor = await connection.execute(
@@ -334,8 +340,7 @@ async def load_sealed(connection: Connection, run: UUID, no: int, fence: int) ->
     row = await cursor.fetchone()
     if row is None:
         return None
-    cursor = await connection.execute("SELECT name, ciphertext FROM sealed_values WHERE run_id = %s", (run,))
-    values = {name: bytes(value) for name, value in await cursor.fetchall()}
+    values = await load_sealed_values(connection, run)
     blob = referred(row[3])
     request = row[3].encode() if blob is None else await load_blob(connection, run, *blob) or b"null"
     return Sealed(owner=row[0], template=row[1], template_version=row[2], request=request, values=values)

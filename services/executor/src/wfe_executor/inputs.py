@@ -59,11 +59,11 @@ async def unsealed_request(link: Link, attempt: Attempt, request: bytes) -> Any:
     if answer.stale:
         raise LeaseLost
     if answer.missing:
-        raise StepFailed(_lacking("SECRET_MISSING", answer.missing, "not there; set it with `wfe secrets set`"))
+        why = "there is no such secret; set it with `wfe secrets set`"
+        raise StepFailed(_lacking("SECRET_MISSING", answer.missing, why))
     if answer.unreadable:
-        raise StepFailed(
-            _lacking("SECRET_UNREADABLE", answer.unreadable, "sealed with a key that is gone; set it anew")
-        )
+        why = "sealed with a key that is gone; give the value anew"
+        raise StepFailed(_lacking("SECRET_UNREADABLE", answer.unreadable, why))
     values = {name: _any(value) for name, value in answer.values.items()}
     values |= {key_of("secret", name): _any(value) for name, value in answer.secrets.items()}
     values |= {key_of("callback", key): _any(value) for key, value in answer.callbacks.items()}
@@ -72,5 +72,5 @@ async def unsealed_request(link: Link, attempt: Attempt, request: bytes) -> Any:
 
 
 def _lacking(code: str, names: tuple[str, ...], why: str) -> Failure:
-    message = f"the secret {', '.join(names)} is {why}"
+    message = f"{', '.join(names)}: {why}"
     return failure(code, message, retryable=False, details={"secrets": list(names)})

@@ -49,7 +49,7 @@ from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer, seal_variables
-from wfe_scheduler.unsealing import check_secrets
+from wfe_scheduler.unsealing import check_secrets, sealed_again
 from wfe_scheduler.watch import Nudges, Watchers
 
 _encode = msgspec.json.encode
@@ -143,6 +143,7 @@ class Engine:
             new = self._new(caller, published, source.input, given, "fork", idempotency_key, body_hash)
             new.forked_from, new.forked_snapshot, new.copied_seq = run_id, snapshot_id, snapshot.seq
             new.not_copied = live_numbers(snapshot.state.scopes)
+            new.sealed = await sealed_again(self._database, self._sealer, run_id, run)
             command = cmd.Start(
                 template=str(published.template),
                 template_version=published.version,

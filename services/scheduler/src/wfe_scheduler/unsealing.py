@@ -9,7 +9,7 @@ import structlog
 from wfe_bus import messages as m
 from wfe_engine.errors import StateConflict
 from wfe_engine.state import CALLBACK
-from wfe_store.load import load_sealed
+from wfe_store.load import load_sealed, load_sealed_values
 from wfe_store.pool import Database
 from wfe_store.sealing import Unreadable
 from wfe_store.secrets import load_secrets, present_secrets
@@ -97,3 +97,21 @@ async def check_secrets(database: Database, owner: UUID, published: Published) -
         names = ", ".join(lacking)
         message = f"template {published.name} needs secrets that are not there: {names}"
         raise StateConflict(message, reason="SECRET_MISSING", secrets=names)
+
+
+async def sealed_again(database: Database, sealer: Sealer | None, source: UUID, run: UUID) -> dict[str, bytes]:
+    """Sensitive values of a run, sealed for a fork of it: what is sealed for one run opens in no other.
+
+    Those that no key opens are left out; steps that need them say so.
+    """
+    if sealer is None:
+        return {}
+    async with database.connection() as connection:
+        stored = await load_sealed_values(connection, source)
+    again: dict[str, bytes] = {}
+    for name, sealed in stored.items():
+        try:
+            again[name] = sealer.seal(run, name, sealer.unseal(source, name, sealed))
+        except Unreadable:
+            _log.error("a value that no key opens", run=str(source), name=name)
+    return again
