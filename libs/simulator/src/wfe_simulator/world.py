@@ -27,8 +27,9 @@ from wfe_engine.turn import Env
 from wfe_engine.values import SEALED, ExpressionFault, Values
 from wfe_language import CelEvaluator, ExpressionError, check_input
 
-from wfe_simulator.mocks import Decide, Fails, Gives, Mocks, Request, Silence, Tells
+from wfe_simulator.mocks import Answers, Calls, Decide, Fails, Gives, Mocks, Request, Silence, Tells
 from wfe_simulator.results import Result, StepResult
+from wfe_simulator.turns import turn
 
 #: Decisions after which a run counts as endless.
 MOST_DECISIONS = 200_000
@@ -195,6 +196,8 @@ class _World:
             row = self._rows[no]
             request = Request(work.path, work.iteration, work.kind, row.input, self._attempts[no])
             outcome = self._mocks.outcome(request)
+            if work.kind == "model" and isinstance(outcome, Answers | Calls):
+                outcome = Gives(turn(request, outcome), takes=outcome.takes)
             if not isinstance(outcome, Gives | Fails):
                 raise TypeError(f"{work.path} is a {work.kind} step; its mock is an output or an error")
             report = self._report(no, request, outcome)
