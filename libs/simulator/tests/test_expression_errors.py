@@ -37,3 +37,16 @@ def test_conditions_that_give_something_else_say_what(run, step, place):
     error = run(f"- {step}", given={"v": "yes"}, top="variables: {v: {}}\n").error
     assert error["message"] == f'{place}: vars.v: it must give true or false, not "yes"'
     assert (error["code"], error["step"]) == ("EXPRESSION_ERROR", "s")
+
+
+def test_a_compensation_whose_params_cannot_be_computed_is_named_as_not_undone(run):
+    steps = """
+- id: a
+  call: {handler: echo, input: {n: 1}}
+  compensate: {call: {handler: undo, input: {id: "${{ steps.a.output.id }}"}}}
+- {id: b, fail: {code: NO, message: no}}
+"""
+    result = run(steps, handlers={**ECHO, "undo": Gives()})
+    assert result.error["code"] == "NO"
+    assert result.error["details"]["not_undone"] == ["a"]
+    assert result.step("a~").status == "failed"

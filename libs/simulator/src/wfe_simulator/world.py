@@ -195,7 +195,9 @@ class _World:
             self._attempts[no] += 1
             row = self._rows[no]
             request = Request(work.path, work.iteration, work.kind, row.input, self._attempts[no])
-            outcome = self._mocks.outcome(request)
+            # What an executor says of a request that is none: the params could not be computed.
+            invalid = Fails("REQUEST_INVALID", "the step's request cannot be read", retryable=False)
+            outcome = invalid if row.input is None else self._mocks.outcome(request)
             if work.kind == "model" and isinstance(outcome, Answers | Calls):
                 outcome = Gives(turn(request, outcome), takes=outcome.takes)
             if not isinstance(outcome, Gives | Fails):
