@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 
+import hostile
 import pytest
 from test_expressions import BINDINGS, cel
 from wfe_engine.errors import ResourceExhausted, Unavailable
@@ -43,6 +44,15 @@ async def test_what_is_hostile_is_bounded(pool, source):
     with contextlib.suppress(ExpressionError):
         await pool.evaluate(cel(source), BINDINGS)
     assert time.monotonic() - began < 5
+    assert await pool.evaluate(cel("vars.n"), BINDINGS) == 3
+
+
+async def test_the_whole_corpus_is_bounded(pool):
+    for name, source in hostile.HOSTILE.items():
+        expression, began = cel(source), time.monotonic()
+        with contextlib.suppress(ExpressionError):
+            await pool.evaluate(expression, {"vars": hostile.VALUES})
+        assert time.monotonic() - began < 5, name
     assert await pool.evaluate(cel("vars.n"), BINDINGS) == 3
 
 

@@ -81,7 +81,7 @@ def numbered(steps: object, ids: itertools.count[int]) -> object:
     return [numbered(each, ids) for each in steps] if isinstance(steps, list) else steps
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(STEPS, min_size=1, max_size=3))
 def test_any_steps_inside_of_steps(steps):
     check(json.dumps({"name": "t", "variables": {"n": {}}, "steps": numbered(steps, itertools.count())}))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import wfe_language
 from hypothesis import given
 from hypothesis import strategies as st
-from wfe_language.compiler.types import Types, check
+from wfe_language.compiler.types import OUTPUTS, Types, check
 from wfe_language.expressions.environment import NotCel, compile_cel
 from wfe_language.expressions.scan import references
 
@@ -29,6 +31,8 @@ additionalProperties: false}, required: true}
 steps:
   - {id: fetch, http: {url: "https://x.y"}}
   - {id: work, call: {handler: echo}}
+  - {id: tool, mcp: {server: {url: "https://x.y"}, tool: t}}
+  - {id: model, agent: {endpoint: "https://x.y", model: m, prompt: p}}
   - {id: values, set: {n: 1, t: text, l: [1], o: {k: true}, e: "${{ vars.whole }}"}}
   - {id: maybe, if: "${{ vars.flag }}", set: {n: 1}}
   - {id: both, parallel: {branches: {left: [{id: x, set: {y: 1}}]}}}
@@ -100,6 +104,8 @@ def test_what_may_be_right_is_taken(expression):
         ("vars.object.x", "There is no x in vars.object."),
         ("vars.object.x + 1", "There is no x in vars.object."),
         ("steps.fetch.output.status + ' OK'", "+ does not work on a whole number and text"),
+        ("steps.tool.output.json", "There is no json in steps.tool.output."),
+        ("steps.model.output.turns + 'a'", "+ does not work on a whole number and text"),
         ("steps.fetch.output.json", "There is no json in steps.fetch.output."),
         ("steps.values.output.t + 1", "+ does not work on text and a whole number"),
         ("steps.values.output.o.j", "There is no j in steps.values.output.o."),
@@ -166,3 +172,15 @@ def test_what_the_types_allow_compiles_without_them_too(source):
     if not problems:
         compile_cel(source)
         assert isinstance(kind, str)
+
+
+@pytest.mark.parametrize("kind", ["http", "mcp"])
+def test_what_steps_give_is_what_their_pages_say(kind):
+    page = (Path(__file__).parents[3] / "docs" / f"steps-{kind}.md").read_text()
+    said = page.partition("## The output")[2].partition("## ")[0]
+    fields = (
+        re.findall(r"^\| `(\w+)` \|", said.partition("| `read`")[0], re.MULTILINE)
+        if "|" in said
+        else re.findall(r"`(\w+)`", said)
+    )
+    assert set(fields) == set(OUTPUTS[kind].keys or ())

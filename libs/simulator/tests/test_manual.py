@@ -31,16 +31,10 @@ def test_every_example_runs_as_it_stands(pair):
         assert run_case(compiled, case).problems == [], case.name
 
 
-#: Kinds that pages of their own are about; their templates are held against the compiler with those of all pages.
-ELSEWHERE = frozenset({"agent", "mcp"})
-
-
 def test_every_kind_has_an_example():
     sections = re.findall(r"^### (\w+)\n(.*?)(?=^##)", MANUAL, re.MULTILINE | re.DOTALL)
     shown = {kind for kind, text in sections if re.search(rf"[{{ ]{kind}:", text)}
-    assert shown == (plan.KINDS - ELSEWHERE - {"model"}) | {"compensate"}
-    for kind in ELSEWHERE:
-        assert f"    {kind}:" in (ROOT / "docs" / f"steps-{kind}.md").read_text()
+    assert shown == plan.KINDS - {"model"} | {"compensate"}
 
 
 def test_the_table_of_functions_is_that_of_the_language():

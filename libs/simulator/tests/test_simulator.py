@@ -145,7 +145,7 @@ def test_cases_inherit_and_replace():
         ("steps: {a: {outptu: 1}}", "1:13", "Did you mean output?"),
         ("steps: {a: {output: 1, error: X}}", "1:9", "exactly one of"),
         ("steps: {a: []}", "1:12", "There is no outcome."),
-        ("steps: {a: {error: not found}}", "1:20", "Codes look like HTTP_STATUS."),
+        ("steps: {a: {error: not found}}", "1:20", "Codes look like HTTP_503."),
         ("steps: {a: {error: {message: m}}}", "1:13", "The key code is missing."),
         ("steps: {a: {decision: aprove}}", "1:23", "Did you mean approve?"),
         ("steps: {a: {output: 1, takes: 5}}", "1:31", "Say the unit: 5s"),

@@ -366,22 +366,6 @@ def test_graphs_inside_of_blocks(run):
     assert (result.step("p").output, result.took) == ({"one": True}, 2)
 
 
-def test_errors_of_expressions_name_place_expression_and_values(run):
-    steps = """
-- id: each
-  foreach:
-    items: [{a: 1}, {b: 2}]
-    steps: [{id: x, call: {handler: echo, input: {list: [0, "${{ item.a + 1 }}"]}}}]
-"""
-    error = run(steps, handlers=ECHO).error
-    assert error["code"] == "EXPRESSION_ERROR"
-    assert error["step"] == "each/x"
-    assert error["details"] == {"expression": "item.a + 1", "place": "call.input.list[1]"}
-    assert error["message"] == (
-        'call.input.list[1]: item.a + 1: There is no key "a". Here item is {"b":2}.'
-    )  # fmt: skip
-
-
 def test_a_request_says_where_it_is(run):
     seen: list[Request] = []
     steps = '- {id: each, foreach: {items: [7], steps: [{id: w, call: {handler: look, input: {n: "${{ item }}"}}}]}}'
@@ -394,18 +378,3 @@ def test_a_request_says_where_it_is(run):
         {"n": 7},
         1,
     )
-
-
-@pytest.mark.parametrize(
-    ("step", "place"),
-    [
-        ('{id: s, if: "${{ vars.v }}", set: {x: 1}}', "if"),
-        ('{id: s, switch: {cases: [{if: "${{ vars.v }}", steps: [{id: x, set: {y: 1}}]}]}}', "switch.cases"),
-        ('{id: s, loop: {until: "${{ vars.v }}", max: 2, steps: [{id: x, set: {y: 1}}]}}', "loop.until"),
-        ('{id: s, loop: {while: "${{ vars.v }}", max: 2, steps: [{id: x, set: {y: 1}}]}}', "loop.while"),
-    ],
-)
-def test_conditions_that_give_something_else_say_what(run, step, place):
-    error = run(f"- {step}", given={"v": "yes"}, top="variables: {v: {}}\n").error
-    assert error["message"] == f'{place}: vars.v: it must give true or false, not "yes"'
-    assert (error["code"], error["step"]) == ("EXPRESSION_ERROR", "s")

@@ -15,11 +15,11 @@ from wfe_engine.plan import CONTAINERS, WORK, Node
 from wfe_engine.rules import ENTER, GO_ON, REQUEST
 from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
 from wfe_engine.state import ENDED, STEP_RUNNING, Fault, Scope, Step
-from wfe_engine.turn import Turn, encode
+from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block, owner_fails
 from wfe_engine.values import ExpressionFault, Record, truth
 
-EXPRESSION_ERROR, BAD_INPUT = "EXPRESSION_ERROR", "BAD_INPUT"
+BAD_INPUT = "BAD_INPUT"
 #: Events one decision may bring about; what is left after that many is decided next, from the committed state.
 MOST_EVENTS = 500
 #: Number of the timer that makes a run go on with what was left.
@@ -144,21 +144,6 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
         _dispatch(turn, scope, node, no, encode(params), recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)
-
-
-def expression_fault(fault: ExpressionFault, path: str, where: str) -> Fault:
-    """What a step fails with when one of its expressions cannot be evaluated.
-
-    Args:
-        where: Key of the step it stands in.
-    """
-    place = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.place)
-    return Fault(
-        code=EXPRESSION_ERROR,
-        message=f"{place}: {fault.expression}: {fault.message}",
-        step=path,
-        details={"expression": fault.expression, "place": place},
-    )
 
 
 def _skip(turn: Turn, scope: str, node: Node, no: int) -> None:

@@ -9,7 +9,7 @@ from wfe_engine import events as ev
 from wfe_engine.plan import Node
 from wfe_engine.scopes import UNDO
 from wfe_engine.state import COMPENSATING, ENDED, STOPPED, Fault, Undo
-from wfe_engine.turn import Turn, encode
+from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.values import ExpressionFault
 
 
@@ -20,7 +20,7 @@ def note(turn: Turn, scope: str, node: Node) -> None:
     try:
         given = encode(turn.render(node.compensate.params, scope))
     except ExpressionFault as fault:
-        why = Fault(code="EXPRESSION_ERROR", message=f"{fault.expression}: {fault.message}", step=node.compensate.path)
+        why = expression_fault(fault, node.compensate.path, f"compensate.{node.compensate.kind}")
         turn.emit(ev.CompensationNoted(step=node.path, no=no, i=node.index, scope=scope, undo=no))
         turn.row(scope, node.compensate, no, "pending", input=b"null", error=encode(why))
         return

@@ -14,10 +14,12 @@ from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
 from wfe_engine.scopes import UNDO, child_key, place
 from wfe_engine.state import Fault, RunState, Step, Undo, encode_state
-from wfe_engine.values import Evaluate, Record, Values, View, record_key
+from wfe_engine.values import Evaluate, ExpressionFault, Record, Values, View, record_key
 
 _encode = msgspec.json.encode
 _NULL = b"null"
+
+EXPRESSION_ERROR = "EXPRESSION_ERROR"
 
 
 class Env(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +220,21 @@ class Turn:
         self.effects.snapshots.append(
             SnapshotRow(id=snapshot, seq=self.state.seq, kind=kind, name=name, state=encode_state(self.state))
         )
+
+
+def expression_fault(fault: ExpressionFault, path: str, where: str) -> Fault:
+    """What a step fails with when one of its expressions cannot be evaluated.
+
+    Args:
+        where: Key of the step it stands in.
+    """
+    place = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.place)
+    return Fault(
+        code=EXPRESSION_ERROR,
+        message=f"{place}: {fault.expression}: {fault.message}",
+        step=path,
+        details={"expression": fault.expression, "place": place},
+    )
 
 
 def fault_value(fault: Fault) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from wfe_simulator.cases import Case, CasesFault, read_cases
 from wfe_simulator.checks import Report, check, run_case
-from wfe_simulator.mocks import Decide, Fails, Gives, Mock, MockMissing, Mocks, Request, Silence, Tells
+from wfe_simulator.mocks import Answers, Calls, Decide, Fails, Gives, Mock, MockMissing, Mocks, Request, Silence, Tells
 from wfe_simulator.results import Result, StepResult
 from wfe_simulator.world import Endless, simulate
 
 __all__ = [
+    "Answers",
+    "Calls",
     "Case",
     "CasesFault",
     "Decide",

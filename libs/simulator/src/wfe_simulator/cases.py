@@ -11,19 +11,17 @@ from wfe_language import Fault, TemplateFaults, load
 from wfe_language.compiler.reading import MISSING, Reading
 from wfe_language.faults import Where, choices
 
-from wfe_simulator.mocks import Decide, Fails, Gives, Mock, Outcome, Silence, Tells
+from wfe_simulator.mocks import Answers, Calls, Decide, Fails, Gives, Mock, Outcome, Silence, Tells
 
 _TOP = ("input", "steps", "handlers", "expect", "begin", "cases")
 _EXPECT = ("status", "reason", "output", "error", "steps", "emitted", "takes")
 _STEP = ("status", "output", "error", "attempts", "count", "input")
-_OUTCOME = ("output", "echo", "error", "takes", "decision", "comment", "by", "payload", "signal", "failed", "after")
-_KINDS = ("output", "echo", "error", "decision", "payload", "failed")
+_KINDS = ("output", "echo", "error", "decision", "payload", "failed", "answer", "calls")
+_OUTCOME = (*_KINDS, "takes", "comment", "by", "signal", "after")
 _ERROR = ("code", "message", "details", "retryable", "retry_after")
 _DECISIONS = ("approve", "reject", "expire")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
-_MEND = (
-    "Write {output: ...}, {echo: true}, {error: HTTP_STATUS}, {decision: approve}, {payload: ...} or a list of them."
-)
+_MEND = "Write {output: ...}, {echo: true}, {error: HTTP_503}, {decision: approve}, {payload: ...} or a list of them."
 
 
 class CasesFault(Exception):
@@ -153,6 +151,10 @@ class _Reader:
             payload = given.get("payload", given.get("failed"))
             after = self._seconds(given, where, "after")
             return Tells(str(given.get("signal", "")), payload, failed="failed" in given, after=after)
+        if "answer" in given:
+            return Answers(given["answer"], takes=takes)
+        if "calls" in given:
+            return Calls(self._calls(given["calls"], (*where, "calls")), takes=takes)
         if "decision" in given:
             decision = self.reading.choice(given["decision"], (*where, "decision"), _DECISIONS)
             return Decide(
@@ -163,15 +165,23 @@ class _Reader:
             )
         return Gives(given.get("output"), echo=given.get("echo") is True, takes=takes)
 
+    def _calls(self, value: Any, where: Where) -> list[tuple[str, Any]]:
+        mend = "Write a list of calls: [{lookup: {order: 7}}]."
+        found = []
+        for at, call in enumerate(self.reading.list(value, where, mend)):
+            if isinstance(call, dict) and len(call) == 1:
+                found += list(call.items())
+            else:
+                self.reading.fault((*where, at), "A call is one name with its arguments.", mend)
+        return found
+
     def _fails(self, value: Any, where: Where, takes: float) -> Fails:
         if isinstance(value, str):
-            self.reading.name(value, where, "The failure code", _CODE, "Codes look like HTTP_STATUS.")
+            self.reading.name(value, where, "The failure code", _CODE, "Codes look like HTTP_503.")
             return Fails(value, takes=takes)
-        given = self.reading.object(value, where, _ERROR, required=("code",), mend="Write error: HTTP_STATUS.")
+        given = self.reading.object(value, where, _ERROR, required=("code",), mend="Write error: HTTP_503.")
         if "code" in given:
-            self.reading.name(
-                given["code"], (*where, "code"), "The failure code", _CODE, "Codes look like HTTP_STATUS."
-            )
+            self.reading.name(given["code"], (*where, "code"), "The failure code", _CODE, "Codes look like HTTP_503.")
         return Fails(
             str(given.get("code")),
             message=str(given.get("message", "it was mocked to fail")),

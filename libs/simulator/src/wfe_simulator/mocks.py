@@ -103,13 +103,39 @@ class Tells:
 
 
 @dataclass(frozen=True, slots=True)
+class Answers:
+    """The model of an agent is done.
+
+    Attributes:
+        value: What it says; of an agent with a schema, the value.
+        takes: Seconds.
+    """
+
+    value: Any = ""
+    takes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The model of an agent calls tools.
+
+    Attributes:
+        calls: Names and arguments.
+        takes: Seconds.
+    """
+
+    calls: Sequence[tuple[str, Any]]
+    takes: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Silence:
     """Nothing comes: a wait_for times out."""
 
 
-Outcome: TypeAlias = Gives | Fails | Decide | Tells | Silence
-_OUTCOMES = Gives | Fails | Decide | Tells | Silence
-_ADD = {"approval": "decision: approve", "wait_for": "payload: ..."}
+Outcome: TypeAlias = Gives | Fails | Decide | Tells | Silence | Answers | Calls
+_OUTCOMES = Gives | Fails | Decide | Tells | Silence | Answers | Calls
+_ADD = {"approval": "decision: approve", "wait_for": "payload: ...", "model": "answer: ..."}
 #: One outcome for always; several, one after the other, the last again and again; or a function of the attempt, whose
 #: result is the output unless it is an outcome itself.
 Mock: TypeAlias = Outcome | Sequence[Outcome] | Callable[[Request], Any]

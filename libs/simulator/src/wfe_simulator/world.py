@@ -27,8 +27,9 @@ from wfe_engine.turn import Env
 from wfe_engine.values import SEALED, ExpressionFault, Values
 from wfe_language import CelEvaluator, ExpressionError, check_input
 
-from wfe_simulator.mocks import Decide, Fails, Gives, Mocks, Request, Silence, Tells
+from wfe_simulator.mocks import Answers, Calls, Decide, Fails, Gives, Mocks, Request, Silence, Tells
 from wfe_simulator.results import Result, StepResult
+from wfe_simulator.turns import turn
 
 #: Decisions after which a run counts as endless.
 MOST_DECISIONS = 200_000
@@ -194,7 +195,11 @@ class _World:
             self._attempts[no] += 1
             row = self._rows[no]
             request = Request(work.path, work.iteration, work.kind, row.input, self._attempts[no])
-            outcome = self._mocks.outcome(request)
+            # What an executor says of a request that is none: the params could not be computed.
+            invalid = Fails("REQUEST_INVALID", "the step's request cannot be read", retryable=False)
+            outcome = invalid if row.input is None else self._mocks.outcome(request)
+            if work.kind == "model" and isinstance(outcome, Answers | Calls):
+                outcome = Gives(turn(request, outcome), takes=outcome.takes)
             if not isinstance(outcome, Gives | Fails):
                 raise TypeError(f"{work.path} is a {work.kind} step; its mock is an output or an error")
             report = self._report(no, request, outcome)

@@ -7,7 +7,6 @@ from typing import Any
 from wfe_engine.advance import (
     complete_container,
     complete_entering,
-    expression_fault,
     fail_entering,
     open_block,
     running,
@@ -18,7 +17,7 @@ from wfe_engine.plan import Node
 from wfe_engine.rules import BLOCK_FAILED, ENTER, GO_ON, rule
 from wfe_engine.scopes import child_key
 from wfe_engine.state import Fault
-from wfe_engine.turn import Turn, encode
+from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_container
 from wfe_engine.values import ExpressionFault, truth
 

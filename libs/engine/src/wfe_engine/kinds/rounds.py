@@ -9,7 +9,6 @@ from wfe_engine.advance import (
     MOST_EVENTS,
     complete_container,
     complete_entering,
-    expression_fault,
     fail_entering,
     go_on_later,
     open_block,
@@ -21,7 +20,7 @@ from wfe_engine.plan import Node
 from wfe_engine.rules import BLOCK_FAILED, ENTER, GO_ON, rule
 from wfe_engine.scopes import child_key
 from wfe_engine.state import Fault, Step
-from wfe_engine.turn import Turn, encode
+from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_container
 from wfe_engine.values import ExpressionFault, truth
 

@@ -16,7 +16,7 @@ from wfe_language.compiler.values import Scope
 from wfe_language.faults import Where
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}\*?|\*", re.ASCII)
-_CODES_MEND = "Write codes of failures: [HTTP_STATUS, ATTEMPT_TIMEOUT] or [HTTP_*]."
+_CODES_MEND = "Write codes of failures: [HTTP_503, ATTEMPT_TIMEOUT] or [HTTP_*]."
 #: Failures of the run as a whole, which no step can take.
 _OF_THE_RUN = ("RUN_TIMEOUT",)
 
@@ -134,7 +134,7 @@ def _case(
 def read_try(blocks: Blocks, value: Any, where: Where, scope: Scope, path: str) -> Structure:
     """A body, what takes its failures, and what is run in any case."""
     reading = blocks.reading
-    mend = "Write {steps: [...], catch: [{codes: [HTTP_STATUS], steps: [...]}], finally: [...]}."
+    mend = "Write {steps: [...], catch: [{codes: [HTTP_503], steps: [...]}], finally: [...]}."
     given = reading.object(value, where, ("steps", "output", "catch", "finally"), required=("steps",), mend=mend)
     if isinstance(value, dict) and not {"catch", "finally"} & set(given):
         reading.key_fault(where, "A try has a catch, a finally, or both.", mend)

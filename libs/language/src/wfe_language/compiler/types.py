@@ -41,12 +41,14 @@ class Known:
 UNKNOWN = Known()
 _TEXT, _WHOLE = Known("STRING"), Known("INT")
 #: What steps give, by kind; a kind that is not here may give anything.
-_OUTPUTS = {
+OUTPUTS = {
     "http": Known(
         "MAP",
-        ("status", "headers", "body", "body_base64"),
-        {"status": _WHOLE, "headers": Known("MAP"), "body_base64": _TEXT},
+        ("status", "headers", "body", "body_base64", "url"),
+        {"status": _WHOLE, "headers": Known("MAP"), "body_base64": _TEXT, "url": _TEXT},
     ),
+    "mcp": Known("MAP", ("structured", "text", "content"), {"text": _TEXT, "content": Known("LIST")}),
+    "agent": Known("MAP", None, {"turns": _WHOLE, "usage": Known("MAP"), "message": Known("MAP")}),
     "approval": Known("MAP", None, {"decision": _TEXT}),
     "wait": Known("NULL"),
     "checkpoint": Known("NULL"),
@@ -82,7 +84,7 @@ def of_step(step: Any) -> Known:
     if not isinstance(step, dict):
         return UNKNOWN
     kind = next((key for key in step if key in plan.KINDS), "")
-    known = _OUTPUTS.get(kind, UNKNOWN)
+    known = OUTPUTS.get(kind, UNKNOWN)
     if kind == "set":
         known = _of_value(step["set"])
     elif kind == "wait_for" and isinstance(step["wait_for"], dict) and "output" not in str(step["wait_for"]):
