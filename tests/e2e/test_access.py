@@ -27,6 +27,10 @@ MAY: dict[str, str | None] = {
         ("StartWorkflow", "PauseWorkflow", "ResumeWorkflow", "CancelWorkflow", "TerminateWorkflow"), OPERATE
     ),
     **dict.fromkeys(("RetryWorkflow", "RollbackWorkflow", "ForkWorkflow", "CreateSnapshot"), OPERATE),
+    **dict.fromkeys(("SignalWorkflow", "RerunWorkflow", "BulkWorkflows"), OPERATE),
+    **dict.fromkeys(("RetryStep", "CompleteStep", "SkipStep", "PutSecret", "DeleteSecret"), "admin"),
+    "ListSecrets": "operator author admin",
+    "GetBlob": READ,
     **dict.fromkeys(("ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"), READ),
     **dict.fromkeys(("CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"), WRITE),
     "ValidateTemplate": ANYBODY,
@@ -35,6 +39,8 @@ MAY: dict[str, str | None] = {
     "GetSelf": ANYBODY,
     **dict.fromkeys(("CreatePrincipal", "ListPrincipals", "CreateGroup", "ListGroups", "AddGroupMember"), "admin"),
     **dict.fromkeys(("RemoveGroupMember", "CreateKey", "ListKeys", "RotateKey", "RevokeKey"), "admin"),
+    # Its token is its credential.
+    "AnswerCallback": None,
     "GetReadiness": None,
 }
 MODULES = [importlib.import_module(f"wfe.api.v1.{each.name}") for each in pkgutil.iter_modules(wfe.api.v1.__path__)]

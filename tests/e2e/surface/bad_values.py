@@ -54,6 +54,13 @@ def in_body(field: FieldDescriptor) -> Iterator[Bad]:
         yield from (Bad(f"{text} for an object", text.encode()) for text in ("5", "true", '"x"', "[]", "[{}]"))
         yield from _OBJECTS
         return
+    if field.message_type is not None and field.message_type.full_name == "google.protobuf.Value":
+        yield from _OBJECTS
+        return
+    if field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp":
+        texts = ("{}", "[]", "5", "true", '"yesterday"', '"2026-13-01T00:00:00Z"', '"2026-01-01"', '"\\u0000"')
+        yield from (Bad(f"{text} for a moment", text.encode()) for text in texts)
+        return
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         yield from (Bad(f"{text} for a map", text.encode()) for text in ("5", "true", '"x"', "[]"))
         yield from (Bad(f"{text} in a map", f'{{"a": {text}}}'.encode()) for text in ("5", "{}", "[]"))
@@ -115,7 +122,8 @@ def in_query(field: FieldDescriptor) -> Iterator[Bad]:
 
 def in_path(field: FieldDescriptor) -> Iterator[Bad]:
     """Bad values of a field in a path."""
-    any_4xx: tuple[int, ...] = ()
+    # Some of these are names as good as any.
+    any_4xx: tuple[int, ...] = TAKEN_OR_REFUSED if field.name == "name" else ()
     texts: list[Any] = ["nope", "%20", "a%00b", "%ff%fe", "a%2fb", "a%5cb", "%zz", "a;b", "*", "{id}", "ü", "%C3%BC"]
     texts += ["a" * 5_000, "-1", "01a20ef8-878a-7c72-a52b-3999179a752", "01a20ef8878a7c72a52b3999179a752f", "null"]
     # Spellings of "here" and "above" are taken out of a path before it is looked up.

@@ -15,7 +15,7 @@ import pytest
 from calls import CALLS, PUBLIC, message_of, request_of, request_type, status_fault
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.rpc import error_details_pb2, status_pb2
 
 METHODS = sorted(CALLS)
@@ -169,6 +169,10 @@ def _bad_values(field: FieldDescriptor) -> Iterator[tuple[str, Any]]:
         nothing = Struct()
         nothing.fields["a"].SetInParent()
         yield "a value that is none", nothing
+    elif kind == "google.protobuf.Value":
+        yield from ((str(number), Value(number_value=number)) for number in (float(2**53), float("nan"), float("inf")))
+        yield "34 levels", Value(struct_value=struct(34))
+        yield "NUL", Value(string_value="a\0b")
     elif kind == "google.protobuf.Timestamp":
         for seconds, nanos in ((2**62, 0), (-(2**62), 0), (0, -1), (0, 2**31 - 1)):
             yield f"{seconds} {nanos}", type(field.message_type._concrete_class())(seconds=seconds, nanos=nanos)

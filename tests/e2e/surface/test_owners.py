@@ -22,6 +22,8 @@ ACCEPTED = {
 
 def missing(fields, name):
     """An id like that one, of nothing."""
+    if name == "blob_id":
+        return uuid.UUID(int=uuid.UUID(fields[name]).int ^ 0xFFFF).hex
     return "00000000" if len(fields[name]) == 8 else str(uuid.UUID(int=uuid.UUID(fields[name]).int ^ 0xFFFF))
 
 
@@ -39,7 +41,7 @@ def pair(foreign, method, name):
     fields = own.fields(method)
     other = {**fields, name: theirs.fields(method)[name]}
     # What belongs to another thing is meant together with it.
-    for along in ("snapshot_id", "approval_id"):
+    for along in ("snapshot_id", "approval_id", "blob_id"):
         if name == "id" and along in fields:
             other[along] = theirs.fields(method)[along]
     none = {**other, name: missing(other, name)}
