@@ -6,15 +6,18 @@ covered from its first day.
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import wfe.api.v1
 from google.protobuf import descriptor_pool, json_format, message_factory
 from wfe_gateway.api import Binding, bindings
 from wfe_stack.rest import Rest
@@ -30,8 +33,25 @@ steps:
   - {{id: review, approval: {{title: "Go on?", approvers: {{roles: [approver]}}}}}}
   - {{id: work, call: {{handler: echo, input: {{text: "${{{{ vars.text }}}}"}}}}}}
 """
+# Every module, so that the pool of descriptors has the messages of every call.
+for _each in pkgutil.iter_modules(wfe.api.v1.__path__):
+    importlib.import_module(f"wfe.api.v1.{_each.name}")
 CALLS: dict[str, Binding] = {binding.method.name: binding for binding in bindings()}
-PUBLIC = frozenset({"GetReadiness"})
+#: A value that is too large for an answer; then a signal and a callback that it waits for, and work.
+MENDED = """
+name: {name}
+steps:
+  - {{id: large, call: {{handler: work, input: {{seconds: 0, pieces: 1, bytes: 300000}}}}}}
+  - {{id: go, wait_for: {{signal: go}}}}
+  - {{id: told, wait_for: {{callback: told, heartbeat: 1h}}}}
+"""
+#: Work that fails.
+FAILING = """
+name: {name}
+steps:
+  - {{id: work, call: {{handler: flaky, input: {{failures: 9}}}}, retry: {{max_attempts: 1}}}}
+"""
+PUBLIC = frozenset({"GetReadiness", "AnswerCallback"})
 Fields = dict[str, Any]
 
 
@@ -50,6 +70,8 @@ class Sample:
     as_second: bool = False
 
 
+#: What belongs to an owner and has an id that cannot be guessed.
+_OWNED = ("$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob")
 _RUN = {"id": "$run"}
 _TEMPLATE = {"id": "$template"}
 _MEMBER = {"id": "$group", "principal_id": "$principal"}
@@ -73,7 +95,7 @@ SAMPLES: dict[str, Sample] = {
             "offset": 0,
         }
     ),
-    "GetWorkflow": Sample(fields={**_RUN, "wait_seconds": 0}),
+    "GetWorkflow": Sample(fields={**_RUN, "wait_seconds": 0, "view": "full"}),
     "PauseWorkflow": Sample(fields={**_RUN, "reason": "why"}),
     "ResumeWorkflow": Sample(fields={**_RUN, "reason": "why"}, before=("PauseWorkflow",)),
     "CancelWorkflow": Sample(fields={**_RUN, "reason": "why"}),
@@ -120,6 +142,39 @@ SAMPLES: dict[str, Sample] = {
     "RotateKey": Sample(fields={"id": "$key", "overlap_seconds": 60}),
     "RevokeKey": Sample(fields={"id": "$key"}),
     "GetReadiness": Sample(),
+    "SignalWorkflow": Sample(fields={"id": "$mended", "name": "go", "payload": {"n": 1}, "reason": "why"}),
+    "AnswerCallback": Sample(
+        fields={
+            "token": "$token",
+            "outcome": "succeed",
+            "payload": {"n": 1},
+            "code": "NO_LUCK",
+            "message": "m",
+            "progress": {"n": 1},
+        }
+    ),
+    "RetryStep": Sample(
+        fields={"id": "$failed", "no": 1, "input": {"handler": "flaky", "input": {"failures": 0}}, "reason": "why"}
+    ),
+    "CompleteStep": Sample(fields={"id": "$mended", "no": 2, "output": {"n": 1}, "reason": "why"}),
+    "SkipStep": Sample(fields={"id": "$mended", "no": 2, "reason": "why"}),
+    "RerunWorkflow": Sample(fields={**_RUN, "from_step": "review", "reason": "why", "labels": {"team": "a"}}),
+    "BulkWorkflows": Sample(
+        fields={
+            "action": "pause",
+            "status": "running",
+            "template_id": "$template",
+            "label": ["team=a"],
+            "created_after": "2026-01-02T03:04:05Z",
+            "created_before": "2999-01-02T03:04:05Z",
+            "reason": "why",
+            "limit": 10,
+        }
+    ),
+    "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
+    "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
+    "DeleteSecret": Sample(fields={"name": "$secret"}),
+    "GetBlob": Sample(fields={"id": "$mended", "blob_id": "$blob", "offset": 1, "limit": 10}),
 }
 
 
@@ -141,8 +196,26 @@ class Things:
         return made.get(value[1:]) or self.ids[value[1:]]
 
 
-async def make_things(rest: Rest) -> Things:
-    """One thing of each kind, and a run that waits at its gate with a snapshot."""
+async def _started(rest: Rest, source: str) -> str:
+    """A run of a template of its own."""
+    template = await rest.post("/api/v1/templates", {"source": source.format(name=f"t{uuid.uuid4().hex}")})
+    await rest.post(f"/api/v1/templates/{template['id']}/publish")
+    return (await rest.start({"template_id": template["id"]}))["id"]
+
+
+async def _settled(rest: Rest, run: str) -> Any:
+    """A run once it waits for its signal, or has failed."""
+    found = await rest.get(f"/api/v1/workflows/{run}")
+    waits = any(step["path"] == "go" and step["status"] == "waiting" for step in found["steps"])
+    return found if waits or found["status"] == "failed" else None
+
+
+async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
+    """One thing of each kind, and a run that waits at its gate with a snapshot.
+
+    Args:
+        token: Makes the token of a callback from its run and name.
+    """
     name = f"t{uuid.uuid4().hex}"
     source = SOURCE.format(name=name)
     template = await rest.post("/api/v1/templates", {"source": source})
@@ -154,8 +227,18 @@ async def make_things(rest: Rest) -> Things:
     principal = await rest.post("/api/v1/principals", {"name": name, "roles": ["viewer"]})
     group = await rest.post("/api/v1/groups", {"name": name})
     key = await rest.post("/api/v1/keys", {"principal_id": principal["id"], "name": name})
+    mended, failed = await _started(rest, MENDED), await _started(rest, FAILING)
+    waiting = await wait_for(lambda: _settled(rest, mended), what="a run that waits")
+    await wait_for(lambda: _settled(rest, failed), what="a failed run")
+    secret = f"S{name}"
+    await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
     return Things(
         {
+            "mended": mended,
+            "failed": failed,
+            "blob": waiting["steps"][0]["output"]["$blob"],
+            "token": token(mended, "told"),
+            "secret": secret,
             "template": template["id"],
             "template_name": name,
             "source": source,
@@ -292,5 +375,5 @@ def message_of(method: str, fields: Fields) -> Any:
 def id_fields(method: str) -> Iterator[str]:
     """Names of the fields of a sample that name a thing of the owner."""
     for name, value in SAMPLES[method].fields.items():
-        if value in ("$run", "$template", "$approval", "$snapshot", "$principal", "$group", "$key"):
+        if value in _OWNED:
             yield name

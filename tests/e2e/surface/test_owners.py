@@ -15,6 +15,7 @@ CASES = [(method, name) for method in sorted(CALLS) for name in id_fields(method
 ACCEPTED = {
     ("ListWorkflows", "template_id"),
     ("ListApprovals", "workflow_id"),
+    ("BulkWorkflows", "template_id"),
     ("ListKeys", "principal_id"),
     ("RemoveGroupMember", "principal_id"),
 }
@@ -28,11 +29,11 @@ def missing(fields, name):
 
 
 @pytest.fixture(scope="session")
-async def foreign(things, rest_as):
+async def foreign(things, rest_as, token):
     """The things of the owner `surface`, and things of the stranger's own."""
     from calls import make_things
 
-    return things, await make_things(rest_as("stranger"))
+    return things, await make_things(rest_as("stranger"), token)
 
 
 def pair(foreign, method, name):
