@@ -95,7 +95,7 @@ async def test_every_call_over_rest(stack, role_keys, rest_as):
         async with Rest(stack.url, key) as caller:
 
             async def answered(method: str, path: str, caller: Rest = caller) -> int:
-                place = re.sub(r"\{[^}]+\}", lambda _: str(uuid.uuid4()), path.replace("{version}", "1"))
+                place = re.sub(r"\{[^}]+\}", lambda _: str(uuid.uuid4()), re.sub(r"\{(version|no)\}", "1", path))
                 try:
                     await asyncio.wait_for(caller.call(method, place, body=None if method == "GET" else {}), 10)
                 except Refused as refusal:
