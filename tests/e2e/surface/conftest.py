@@ -70,3 +70,9 @@ async def new_things(wanda, token) -> Callable[[], Awaitable[Things]]:
 async def things(new_things) -> Things:
     """Things nothing is done to: the calls that name them are all refused."""
     return await new_things()
+
+
+@pytest.fixture(scope="session")
+def stranger_key(keys) -> str:
+    """A key of the stranger, who is of another owner."""
+    return keys["stranger"]
