@@ -82,6 +82,11 @@ class Run:
         assert fold(stored) == decision.state
         assert decode_state(encode_state(decision.state)) == decision.state
         self.state = decision.state
+        # As the store does: rows of what is done again are rolled back, and the run is read anew.
+        for gone in decision.effects.revised:
+            outer = record_key(gone.scope, gone.path.rpartition("/")[2])
+            for key in [k for k in self.values.records if k == outer or k.startswith(gone.prefix)]:
+                del self.values.records[key]
         self.values.records.update(decision.added)
         for row in decision.effects.steps:
             if row.status != "completed" and row.input is not None:

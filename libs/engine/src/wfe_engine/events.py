@@ -334,33 +334,65 @@ class ApprovalRequested(GateEvent, frozen=True, kw_only=True):
         title: The question.
         expires: Moment of the default decision; Unix seconds.
         replaces: Gate it replaces.
+        opens: Moment from which it can be decided; Unix seconds. None for at once.
+        digest: Of what is asked for.
+        round: Revisions before this one.
     """
 
     TYPE: ClassVar[str] = "approval.requested"
     title: str
     expires: float | None = None
     replaces: str = ""
+    opens: float | None = None
+    digest: str = ""
+    round: int = 0
 
 
-class ApprovalApproved(GateEvent, frozen=True, kw_only=True):
-    """Somebody, or the gate's deadline, approved."""
+class GateDecided(GateEvent, frozen=True, kw_only=True):
+    """Base of how a gate ended by a decision.
+
+    Attributes:
+        comment: What the decider said.
+        via: vote, link, batch, bypass, expiry or unreachable.
+        votes: Everybody's: {by, name, vote, at, …}.
+    """
+
+    comment: str = ""
+    via: str = ""
+    votes: list[dict[str, Any]] = []
+
+
+class ApprovalApproved(GateDecided, frozen=True, kw_only=True):
+    """Somebody, or the gate's deadline, approved.
+
+    Attributes:
+        digest: Of what was approved.
+        edited: The payload was changed first.
+    """
 
     TYPE: ClassVar[str] = "approval.approved"
-    comment: str = ""
+    digest: str = ""
+    edited: bool = False
 
 
-class ApprovalRejected(GateEvent, frozen=True, kw_only=True):
-    """Somebody, or the gate's deadline, rejected."""
+class ApprovalRejected(GateDecided, frozen=True, kw_only=True):
+    """Somebody, or the gate's deadline, rejected.
+
+    Attributes:
+        branch: Where the run goes on; empty when it fails.
+        reason_code: One of the policy's options.
+    """
 
     TYPE: ClassVar[str] = "approval.rejected"
-    comment: str = ""
+    branch: str = ""
+    reason_code: str = ""
 
 
 class ApprovalExpired(GateEvent, frozen=True, kw_only=True):
     """Nobody decided in time; what follows from it is its own event.
 
     Attributes:
-        outcome: approve, reject or fail.
+        outcome: approve, reject, fail or branch.
     """
 
     TYPE: ClassVar[str] = "approval.expired"
@@ -390,6 +422,13 @@ _encoder = msgspec.json.Encoder()
 _decoders = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
 
 
+def register(*kinds: type[Event]) -> None:
+    """Make more types of events known."""
+    for kind in kinds:
+        TYPES[kind.TYPE] = kind
+        _decoders[kind.TYPE] = msgspec.json.Decoder(kind)
+
+
 def encode_event(event: Event) -> bytes:
     """JSON of an event's data; its type goes beside it."""
     return _encoder.encode(event)
@@ -403,3 +442,6 @@ def decode_event(name: str, data: bytes | str) -> Event:
         msgspec.ValidationError: The data are not of it.
     """
     return _decoders[name].decode(data)
+
+
+import wfe_engine.gate_events  # noqa: E402, F401 - makes its events known

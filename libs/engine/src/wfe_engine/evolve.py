@@ -11,6 +11,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from wfe_engine import events as ev
+from wfe_engine import gate_events as gv
 from wfe_engine.scopes import child_key, place
 from wfe_engine.state import (
     CANCELLED,
@@ -165,6 +166,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         status=RUNNING,
         epoch=state.epoch + (1 if event.reopened else 0),
         visit=state.visit + 1,
+        rollbacks=state.rollbacks + 1,
         scopes=event.scopes or {"": Scope()},
         next_no=max(state.next_no, event.next_no),
         fault=None,
@@ -273,9 +275,32 @@ def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float)
     return _entered(state, event, step)
 
 
+@_rule(gv.ApprovalRevised)
+def _approval_revised(state: RunState, event: gv.ApprovalRevised, at: float) -> RunState:
+    scope = state.scopes[event.scope]
+    kept = ~sum(1 << index for index in event.again)
+    undone = replace(
+        scope,
+        done=f"{int(scope.done, 16) & kept:x}",
+        skipped=f"{int(scope.skipped, 16) & kept:x}",
+        live=_left(scope, event.i),
+    )
+    return _with_scope(state, event.scope, undone, visit=state.visit + 1)
+
+
+def _gate_noted(state: RunState, event: ev.Event, at: float) -> RunState:
+    assert isinstance(event, gv.GateNoted)
+    return _changed(state, event, noted=event.note)
+
+
 def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in (ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn):
+for _kind in gv.NOTED.values():
+    _RULES[_kind] = _gate_noted
+for _kind in (
+    ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn,
+    gv.ApprovalSuperseded, gv.ApprovalBypassed,
+):  # fmt: skip
     _RULES[_kind] = _noted

@@ -118,6 +118,7 @@ class Node(msgspec.Struct, frozen=True):
         queue: Executors that may run it; for kinds an executor runs.
         sealed: Whether params refer to sensitive variables.
         blocks: Blocks inside, for kinds with a structure; in the order of the template.
+        approved_by: Index of the gate of its block that approves just what it will do; -1 without one.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Node(msgspec.Struct, frozen=True):
     queue: str = "default"
     sealed: bool = False
     blocks: tuple[Block, ...] = ()
+    approved_by: int = -1
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -200,8 +202,8 @@ class Plan(msgspec.Struct, frozen=True):
 #: Kinds an executor runs. What their params evaluate to is the request of the lease.
 WORK = frozenset({"http", "call"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
-#: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
-#: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
+#: approval: {title, body, payload, policy (see wfe_store.gate_policy), expires_after (seconds or null), on_expiry,
+#: branch (of that), opens_after, agenda: [[seconds after opening, what, which]], risk}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
 #: fail: {code, message}. emit: {name, data}.
 CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit"})
 #: Kinds that run blocks of steps.

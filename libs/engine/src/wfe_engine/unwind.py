@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
+from wfe_engine import gate_events as gv
 from wfe_engine.plan import CONTAINERS
 from wfe_engine.rules import BLOCK_FAILED, GO_ON
 from wfe_engine.scopes import ROOT, place, step_prefix
@@ -19,6 +20,7 @@ from wfe_engine.state import (
     ENDED,
     LIVE,
     READY,
+    ROLLED_BACK,
     STEP_RUNNING,
     STOPPED,
     WAITING,
@@ -28,6 +30,7 @@ from wfe_engine.state import (
 from wfe_engine.turn import Turn, encode
 from wfe_engine.values import Record
 
+_WITHDRAWN = (ev.ApprovalWithdrawn, "withdrawn")
 _STOPPED = Fault(code=STOPPED, message="it was stopped")
 
 
@@ -167,8 +170,9 @@ def end_step(turn: Turn, scope: str, index: int, step: Step, status: str, stop: 
     if step.status not in LIVE:
         return
     if step.gate is not None:
-        turn.emit(ev.ApprovalWithdrawn(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
-        turn.effects.closed_gates.append(fx.GateClose(id=step.gate, status="withdrawn"))
+        void, word = (gv.ApprovalSuperseded, "superseded") if status == ROLLED_BACK else _WITHDRAWN
+        turn.emit(void(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
+        turn.effects.closed_gates.append(fx.GateClose(id=step.gate, status=word))
     if status == CANCELLED:
         turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
     if step.status == READY:

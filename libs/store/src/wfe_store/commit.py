@@ -67,6 +67,7 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.FINISH, batch.finished, after=(now, batch.finished.count))
     add(sql.ROLL_BACK_STEPS, batch.rolled_back)
     add(sql.UNDO_STEPS, batch.undone)
+    add(sql.REVISE_STEPS, batch.revised)
     add(sql.PUT_STEPS, batch.steps, after=(now,))
     add(sql.REDISPATCH, batch.redispatch, after=(batch.redispatch.count,))
     add(sql.INSERT_DISPATCH, batch.dispatch, after=(now,))
@@ -77,8 +78,9 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.RELEASE_GATES, batch.release)
     add(sql.CLEAR_TIMERS, batch.timers_off)
     add(sql.SET_TIMERS, batch.timers)
-    add(sql.INSERT_GATES, batch.gates, before=(now,))
+    add(sql.INSERT_GATES, batch.gates, after=(now,))
     add(sql.TOLD_GATES, batch.told, before=(now,))
+    add(sql.TOLD_NOTES, batch.noted, before=(now,))
     add(sql.INSERT_SNAPSHOTS, batch.snapshots, before=(now,))
     add(sql.INSERT_EVENTS, batch.events, before=(now,))
     return script

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from uuid import UUID
 
 import msgspec
 import structlog
-from wfe_bus.messages import Failure
+from wfe_bus.messages import Failure, Lease
 from wfe_egress import GuardedSession
+from wfe_engine.digests import approval_digest
 
 from wfe_executor.attempts import Attempt, End, LeaseLost
 from wfe_executor.calls import CallRequest, Calls
@@ -55,7 +57,7 @@ class Runner:
         if kind not in ("call", "http"):
             return failure("UNKNOWN_KIND", f"this executor cannot run steps of kind {kind!r}", retryable=False)
         request = lease.request
-        if request is None or lease.sealed:
+        if request is None or lease.sealed or lease.digest:
             return await self._run_prepared(attempt)
         if kind == "call":
             return await self._calls.run(attempt, _decode_call(request))
@@ -66,6 +68,7 @@ class Runner:
         call = attempt.lease.kind == "call"
         parsed: CallRequest | HttpRequest
         request = await request_of(self._link, attempt)
+        _check_approval(attempt.lease, request)
         if attempt.lease.sealed:
             plain = await unsealed_request(self._link, attempt, request)
             parsed = msgspec.convert(plain, CallRequest) if call else msgspec.convert(plain, HttpRequest)
@@ -76,6 +79,20 @@ class Runner:
         if isinstance(parsed, CallRequest):
             return await self._calls.run(attempt, parsed)
         return await run_http(self._session, attempt, parsed)
+
+
+def _check_approval(lease: Lease, request: bytes) -> None:
+    """Nothing else runs than what was approved: the digest is made anew, of what is about to run.
+
+    Raises:
+        StepFailed: It is something else.
+    """
+    if not lease.digest:
+        return
+    run = str(UUID(bytes=lease.run))
+    if approval_digest(run, lease.path, lease.iteration, lease.kind, _decode_any(request)) != lease.digest:
+        text = f"what is about to run is not what approval {lease.approval} approved"
+        raise StepFailed(failure("APPROVAL_MISMATCH", text, retryable=False))
 
 
 def _redacted(attempt: Attempt, end: bytes | Failure) -> bytes | Failure:

@@ -9,6 +9,7 @@ from typing import Any
 
 from wfe_engine import plan
 
+from wfe_language.compiler.approved import bind, check_expiries, check_revisions, revises
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
@@ -28,7 +29,7 @@ TEMPLATE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}", re.ASCII)
 QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "steps", "output")
-_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue")
+_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "approved_by")
 _ALL = (*KINDS, *STRUCTURES)
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
@@ -59,6 +60,10 @@ class _Before:
         return (at is not None and bool(self.bits >> at & 1)) or id_ in self.outer
 
 
+def _is_approved(step: Any) -> bool:
+    return isinstance(step, dict) and isinstance(step.get("approved_by"), str)
+
+
 class TemplateReader:
     """Reads one document; `reading.faults` has what is wrong with it afterwards."""
 
@@ -87,6 +92,7 @@ class TemplateReader:
         root, ids = plan.Block((), ()), frozenset[str]()
         if "steps" in given:
             root, ids = self.inner(given["steps"], ("steps",), scope, "")
+            check_expiries(reading, root)
         output = None
         if "output" in given:
             everything = Scope(scope.variables, ids, ids, place="in the output")
@@ -151,13 +157,31 @@ class TemplateReader:
         position = {id_: at for at, id_ in enumerate(ids) if id_}
         known = frozenset(position)
         everything = outer.steps | known
+        check_revisions(reading, steps, where, arranged)
+        if any(revises(step) for step in steps):
+            outer = replace(outer, locals=outer.locals | {"revision"})
         nodes = []
         for at, step in enumerate(steps):
             # With a cycle nobody knows who comes first; the cycle is fault enough.
             bits = -1 if arranged.cycle else arranged.before[at]
             before = _Before(position, bits, outer.before)
-            scope = replace(outer, steps=everything, before=before, step=ids[at], place="here")
-            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged))
+            needs = arranged.needs[at]
+            scope = replace(
+                outer,
+                steps=everything,
+                before=before,
+                step=ids[at],
+                place="here",
+                siblings=frozenset(id_ for id_, index in position.items() if bits >> index & 1),
+                follows=ids[needs[0]] if len(needs) == 1 else "",
+            )
+            gate = position.get(step["approved_by"]) if _is_approved(step) else None
+            # What people are to approve must be known when they are asked.
+            asked = scope if gate is None or arranged.cycle else replace(
+                scope, before=_Before(position, arranged.before[gate], outer.before)
+            )  # fmt: skip
+            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged, asked))
+        nodes = bind(reading, steps, where, nodes, ids)
         roots = tuple(at for at, needs in enumerate(arranged.needs) if not needs)
         return plan.Block(tuple(nodes), roots, result=len(nodes) - 1), known
 
@@ -243,6 +267,7 @@ class TemplateReader:
         prefix: str,
         at: int,
         arranged: Order,
+        asked: Scope,
     ) -> plan.Node:
         reading, values = self.reading, self.values
         given = value if isinstance(value, dict) else {}
@@ -275,7 +300,7 @@ class TemplateReader:
             params, blocks = STRUCTURES[kind](self, given[kind], (*where, kind), scope, path)
             values.sealed = False
         elif kind:
-            params = KINDS[kind](reading, values, given[kind], (*where, kind), scope)
+            params = KINDS[kind](reading, values, given[kind], (*where, kind), asked)
         return plan.Node(
             id=scope.step,
             index=at,

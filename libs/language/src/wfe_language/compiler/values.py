@@ -27,6 +27,7 @@ MOST_CEL = 2000
 
 STEP_FIELDS = ("output", "status", "error", "attempts")
 ERROR_FIELDS = ("code", "message", "step", "details")
+REVISION_FIELDS = ("reason", "round", "by", "payload", "approval")
 RUN_FIELDS = ("id", "created_at", "created_by", "labels", "epoch", "template")
 
 _JSON_TYPES = {
@@ -53,8 +54,10 @@ class Scope:
         steps: Ids of all steps they could name.
         before: Those of them that have ended by then.
         step: Id of the step they stand in; empty outside of steps.
-        locals: Those of item, index and error that mean something here.
+        locals: Those of item, index, error and revision that mean something here.
         loops: Ids of the loops around; their output is that of the last round.
+        siblings: Ids of the steps of the same list that have ended by then.
+        follows: The one step this needs; empty when there are none or several.
         sealing: Whether sensitive variables may stand here, whole or inside text.
         place: Where this is, for a sentence: "in the params of a call".
     """
@@ -65,6 +68,8 @@ class Scope:
     step: str = ""
     locals: frozenset[str] = frozenset()
     loops: frozenset[str] = frozenset()
+    siblings: frozenset[str] = frozenset()
+    follows: str = ""
     sealing: bool = False
     place: str = "here"
 
@@ -265,6 +270,7 @@ _LOCAL_PLACES = {
     "item": "inside of a foreach",
     "index": "inside of a foreach or a loop",
     "error": "in a catch or a finally",
+    "revision": "in a list of steps with a gate that revises",
 }
 
 
@@ -273,9 +279,11 @@ def _refer_local(root: str, parts: tuple[str | int, ...], scope: Scope) -> tuple
         return f"{root} means nothing {scope.place}.", f"It is known {_LOCAL_PLACES[root]}."
     if root == "index" and parts:
         return "index is a number and has no fields.", "Use index alone."
-    if root == "error" and parts and parts[0] not in ERROR_FIELDS:
+    fields = {"error": ERROR_FIELDS, "revision": REVISION_FIELDS}.get(root)
+    if fields and parts and parts[0] not in fields:
         name = str(parts[0])[:60]
-        return f"An error has no field {name}.", suggest(name, ERROR_FIELDS, f"Known: {choices(ERROR_FIELDS)}.")
+        article = "An" if root == "error" else "A"
+        return f"{article} {root} has no field {name}.", suggest(name, fields, f"Known: {choices(fields)}.")
     return None
 
 

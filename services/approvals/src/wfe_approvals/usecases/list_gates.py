@@ -5,7 +5,7 @@ from __future__ import annotations
 from wfe.api.v1 import approval_service_pb2 as pb
 from wfe_servicekit.calls import Caller
 from wfe_servicekit.checks import Violations, choice, page, parse_uuid
-from wfe_store.gates import STATUSES, Gates
+from wfe_store.gates import STATUSES, Asked, Gates
 
 from wfe_approvals.mapping import approval_of, decider_of
 
@@ -28,9 +28,7 @@ async def list_gates(gates: Gates, caller: Caller, request: pb.ListApprovalsRequ
     decider = decider_of(caller)
     found = await gates.list(
         caller.owner_id,
-        status=None if status == "all" else status,
-        run_id=run_id,
-        mine=decider if request.mine else None,
+        Asked(status=None if status == "all" else status, run_id=run_id, mine=decider if request.mine else None),
         limit=limit,
         offset=offset,
     )
