@@ -61,9 +61,24 @@ async def add_gate(
             " CASE WHEN %s THEN clock_timestamp() END, %s, %s, %s, %s, %s, %s,"
             " clock_timestamp() + make_interval(secs => %s))",
             (
-                gate_id, run_id, owner_id, status, title, payload, text, started_by, expires_in, on_expiry, held,
-                list(parsed.who()), list(parsed.exclude), risk, round, '["review","","approval"]',
-                json.dumps(agenda or []), agenda[0][0] if agenda else None,
+                gate_id,
+                run_id,
+                owner_id,
+                status,
+                title,
+                payload,
+                text,
+                started_by,
+                expires_in,
+                on_expiry,
+                held,
+                list(parsed.who()),
+                list(parsed.exclude),
+                risk,
+                round,
+                '["review","","approval"]',
+                json.dumps(agenda or []),
+                agenda[0][0] if agenda else None,
             ),  # fmt: skip
         )
     return gate_id

@@ -81,9 +81,7 @@ class GateActs(GateDecides):
             beside="DELETE FROM gate_votes WHERE gate_id = %(gate)s AND principal_id = %(me)s",
         )  # fmt: skip
 
-    async def extend(
-        self, owner_id: UUID, gate_id: UUID, *, decider: Decider, until: datetime, reason: str
-    ) -> Decided:
+    async def extend(self, owner_id: UUID, gate_id: UUID, *, decider: Decider, until: datetime, reason: str) -> Decided:
         """Move the deadline of an open gate to a later moment.
 
         Raises:
@@ -206,5 +204,3 @@ _LOST = {
     "NOT_CLAIMED": "you have not claimed it",
     "NOT_VOTED": "you have no vote at this gate",
 }
-
-

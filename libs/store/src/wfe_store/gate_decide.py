@@ -110,7 +110,9 @@ class GateDecides(GateRows):
         """
         said = ballot or Ballot(vote=outcome, comment=comment, expected_digest=expected_digest)
         for attempt in range(TRIES):
-            facts = await self.facts(owner_id, gate_id, decider, run_id=run_id, fresh=fresh, people=said.vote == "reject")
+            facts = await self.facts(
+                owner_id, gate_id, decider, run_id=run_id, fresh=fresh, people=said.vote == "reject"
+            )
             if repeats(facts, said):
                 return Decided(facts.gate, None, facts.votes)
             verdict = judge(facts, said)
@@ -291,12 +293,18 @@ def votes_of(text: str) -> tuple[Vote, ...]:
         )
         found.append(
             Vote(
-                by=person, voter=UUID(voter), voter_name=name, behalf_of=UUID(behalf_of) if behalf_of else None,
-                behalf_name=behalf_name, vote=vote, branch=branch, comment=comment, reason_code=reason_code,
-                digest=digest, via=via, at=datetime.fromisoformat(at),
+                by=person,
+                voter=UUID(voter),
+                voter_name=name,
+                behalf_of=UUID(behalf_of) if behalf_of else None,
+                behalf_name=behalf_name,
+                vote=vote,
+                branch=branch,
+                comment=comment,
+                reason_code=reason_code,
+                digest=digest,
+                via=via,
+                at=datetime.fromisoformat(at),
             )  # fmt: skip
         )
     return tuple(found)
-
-
-

@@ -41,7 +41,12 @@ class Decider:
         # A service account decides only where it is named: whoever writes a bot's name means it.
         if self.kind == "service":
             return [f"u:{self.name}"]
-        return ["*", f"u:{self.name}", *(f"g:{g}" for g in sorted(self.groups)), *(f"r:{r}" for r in sorted(self.roles))]
+        return [
+            "*",
+            f"u:{self.name}",
+            *(f"g:{g}" for g in sorted(self.groups)),
+            *(f"r:{r}" for r in sorted(self.roles)),
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,10 @@ CLAIM_SPAN = timedelta(hours=1)
 
 _BARRED = {
     "run_starter": ("SELF_APPROVAL", "you started the run, so somebody else must decide"),
-    "previous_approvers": ("ALREADY_APPROVED", "you approved an earlier gate of this run, so somebody else must decide"),
+    "previous_approvers": (
+        "ALREADY_APPROVED",
+        "you approved an earlier gate of this run, so somebody else must decide",
+    ),
     "template_publisher": ("TEMPLATE_PUBLISHER", "you published the template, so somebody else must decide"),
     "edited": ("EDITED_BY_YOU", "you edited the payload beyond its limits, so somebody else must approve it"),
 }
@@ -307,7 +310,11 @@ class GateRows:
         g = schema.gates.c
         async with self.database.connection() as connection:
             return await fetch_page(
-                connection, statement.order_by(g.created_at, g.id), lambda *row: gate_of(row), limit=limit, offset=offset
+                connection,
+                statement.order_by(g.created_at, g.id),
+                lambda *row: gate_of(row),
+                limit=limit,
+                offset=offset,
             )
 
     async def count(self, owner_id: UUID, asked: Asked, *, lent: Iterable[str] = (), most: int = 10_000) -> int:
