@@ -302,5 +302,6 @@ for _kind in gv.NOTED.values():
 for _kind in (
     ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn,
     gv.ApprovalSuperseded, gv.ApprovalBypassed,
+    gv.ApprovalLinkUsed,
 ):  # fmt: skip
     _RULES[_kind] = _noted

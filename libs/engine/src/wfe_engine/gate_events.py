@@ -122,8 +122,8 @@ class ApprovalLinkIssued(GateNoted, frozen=True, kw_only=True):
     TYPE: ClassVar[str] = "approval.link_issued"
 
 
-class ApprovalLinkUsed(GateNoted, frozen=True, kw_only=True):
-    """Somebody voted by a link."""
+class ApprovalLinkUsed(GateEvent, frozen=True, kw_only=True):
+    """It was decided by a link."""
 
     TYPE: ClassVar[str] = "approval.link_used"
 
@@ -140,7 +140,7 @@ NOTED: dict[str, type[GateNoted]] = {
     for kind in (
         ApprovalOpened, ApprovalReminded, ApprovalExpiring, ApprovalEscalated, ApprovalClaimed, ApprovalReleased,
         ApprovalDelegated, ApprovalVoted, ApprovalVoteWithdrawn, ApprovalEdited, ApprovalExtended, ApprovalLinkIssued,
-        ApprovalLinkUsed, ApprovalLinkRefused,
+        ApprovalLinkRefused,
     )
 }  # fmt: skip
 
@@ -152,4 +152,4 @@ class ApprovalBypassed(GateEvent, frozen=True, kw_only=True):
     comment: str
 
 
-register(ApprovalSuperseded, ApprovalRevised, ApprovalBypassed, *NOTED.values())
+register(ApprovalSuperseded, ApprovalRevised, ApprovalBypassed, ApprovalLinkUsed, *NOTED.values())

@@ -25,11 +25,11 @@ MOST_PEOPLE = 2000
 
 _PERSON = """json_build_array(p.id, p.name, p.kind, p.roles, ARRAY(SELECT n.name FROM group_members m
     JOIN groups n ON n.id = m.group_id WHERE m.principal_id = p.id))"""
+_VOTES = """SELECT coalesce(json_agg(json_build_array(v.principal_id, v.name, v.kind, v.roles, v.groups, v.behalf_of,
+    v.behalf_name, v.vote, v.branch, v.comment, v.reason_code, v.digest, v.via, v.at) ORDER BY v.at), '[]')
+    FROM gate_votes v WHERE v.gate_id = gates.id"""
 _FACTS = f"""
-SELECT {COLUMN_TEXT}, wfe_gate_bars(gates, %(me)s), clock_timestamp(),
-    (SELECT coalesce(json_agg(json_build_array(v.principal_id, v.name, v.kind, v.roles, v.groups, v.behalf_of,
-        v.behalf_name, v.vote, v.branch, v.comment, v.reason_code, v.digest, v.via, v.at) ORDER BY v.at), '[]')
-        FROM gate_votes v WHERE v.gate_id = gates.id),
+SELECT {COLUMN_TEXT}, wfe_gate_bars(gates, %(me)s), clock_timestamp(), ({_VOTES}),
     (SELECT coalesce(json_agg(json_build_array({_PERSON}, wfe_gate_bars(gates, p.id)) ORDER BY d.created_at), '[]')
         FROM delegations d JOIN principals p ON p.id = d.from_id AND p.disabled_at IS NULL
         WHERE d.owner_id = gates.owner_id AND d.to_id = %(me)s AND d.revoked_at IS NULL
@@ -168,6 +168,16 @@ class GateDecides(GateRows):
             people=everybody,
             now=now,
         )
+
+    async def votes(self, owner_id: UUID, ids: Sequence[UUID]) -> dict[UUID, tuple[Vote, ...]]:
+        """The votes of some gates, by gate."""
+        async with self.database.connection() as connection:
+            rows = await fetch_all(
+                connection,
+                f"SELECT id, ({_VOTES}) FROM gates WHERE owner_id = %s AND id = ANY(%s)",  # noqa: S608
+                (owner_id, list(ids)),
+            )
+        return {row[0]: votes_of(row[1]) for row in rows}
 
     async def everybody(self, owner_id: UUID, gate: Gate) -> list[Decider] | None:
         """All who could approve a gate now; None when that cannot be known. See `approvers_of`."""

@@ -281,6 +281,13 @@ class GateRows:
             raise missing(gate_id)
         return gate_of(row)
 
+    async def some(self, owner_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Gate]:
+        """Those of these gates the owner has."""
+        g = schema.gates.c
+        async with self.database.connection() as connection:
+            rows = await fetch_all(connection, *compiled(_GATES.where(g.owner_id == owner_id, g.id.in_(ids))))
+        return {gate.id: gate for gate in map(gate_of, rows)}
+
     async def of_run(self, owner_id: UUID, run_id: UUID) -> Sequence[Gate]:
         """The gates of a run, open and closed, oldest first; at most 1,000."""
         g = schema.gates.c

@@ -124,6 +124,8 @@ def gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
         "step": step.path, "no": step.no, "i": index, "scope": scope, "approval": command.gate
     }  # fmt: skip
     said: dict[str, Any] = {"comment": command.comment, "via": command.via, "votes": command.votes}
+    if command.via == "link":
+        turn.emit(gv.ApprovalLinkUsed(**gate))
     if command.expired:
         turn.emit(ev.ApprovalExpired(**gate, outcome=command.outcome))
     elif command.outcome == "approve":
