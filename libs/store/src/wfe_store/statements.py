@@ -100,9 +100,9 @@ REDISPATCH = """
 WITH d AS (
     SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[],
         %b::text[], %b::text[], %b::int[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
-        %b::float8[])
+        %b::float8[], %b::uuid[], %b::text[])
         AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, sealed, max_attempts,
-        clocks, fence, available_at, queue_deadline, total_deadline)
+        clocks, fence, available_at, queue_deadline, total_deadline, approval_id, digest)
 ), i AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
         sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at,
