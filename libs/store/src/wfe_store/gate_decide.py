@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -251,7 +252,11 @@ def _votes_after(facts: Facts, ballot: Ballot, verdict: Verdict, gate: Gate) -> 
         behalf_name=verdict.behalf_name, vote=ballot.vote, branch=verdict.branch, comment=ballot.comment,
         reason_code=ballot.reason_code, digest=gate.digest, via=verdict.via, at=facts.now,
     )  # fmt: skip
-    return (*(vote for vote in facts.votes if vote.voter != me.principal_id), mine)
+    others = [vote for vote in facts.votes if vote.voter != me.principal_id]
+    if verdict.edit is not None and verdict.edit.within:
+        before = facts.gate.digest
+        others = [replace(vote, digest=gate.digest) if vote.digest == before else vote for vote in others]
+    return (*others, mine)
 
 
 async def approvers_of(connection: Connection, owner_id: UUID, gate: Gate) -> list[Decider] | None:

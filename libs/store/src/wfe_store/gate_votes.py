@@ -44,6 +44,7 @@ class Ballot:
         reason_code: One of the policy's options.
         expected_digest: Digest the decider saw; not looked at when empty.
         form: JSON text of what was filled in.
+        check: Refuses an approval whose form is not what the gate asks for. Raises InvalidInput.
         edit: Makes the edit of a gate; None for none. Raises InvalidInput when the gate does not allow it.
         behalf_of: Name of the one the vote is to stand for; empty for oneself.
         via: vote, link, batch or bypass.
@@ -56,6 +57,7 @@ class Ballot:
     reason_code: str = ""
     expected_digest: str = ""
     form: str | None = None
+    check: Callable[[Gate], None] | None = None
     edit: Callable[[Gate], Edit | None] | None = None
     behalf_of: str = ""
     via: str = "vote"
@@ -155,6 +157,8 @@ def judge(facts: Facts, ballot: Ballot) -> Verdict:
         raise claimed
     if ballot.vote != "approve":
         return _against(facts, ballot, base)
+    if ballot.check is not None:
+        ballot.check(gate)
     edit = None if ballot.edit is None else ballot.edit(gate)
     if ballot.via == "bypass":
         return Verdict(status="approved", outcome="approve", branch="", counts=False, edit=edit, **base)  # type: ignore
@@ -221,7 +225,7 @@ def _against(facts: Facts, ballot: Ballot, base: dict[str, object]) -> Verdict:
     if ballot.reason_code and ballot.reason_code not in policy.options:
         known = ", ".join(policy.options) or "none"
         raise InvalidInput(f"is not a reason of this gate; known: {known}", field="reason_code")
-    if policy.options and policy.reason_required and not ballot.reason_code:
+    if outcome != "revise" and policy.options and policy.reason_required and not ballot.reason_code:
         raise InvalidInput(f"is required: one of {', '.join(policy.options)}", field="reason_code")
     if outcome == "revise":
         if gate.round >= policy.max_rounds:

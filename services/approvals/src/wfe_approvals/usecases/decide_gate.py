@@ -11,7 +11,7 @@ from wfe.api.v1 import approval_service_pb2 as pb
 from wfe.api.v1 import workflow_pb2
 from wfe_servicekit.calls import Caller
 from wfe_servicekit.checks import Violations, choice, parse_uuid, plain_text, value_to_plain
-from wfe_store.gates import Ballot, Edit, Gate, Gates
+from wfe_store.gates import Ballot, Gate, Gates
 
 from wfe_approvals.approval_mapping import decider_of
 from wfe_approvals.bus import Bus
@@ -42,7 +42,7 @@ async def decide_gate(
         vote=outcome,
         comment=request.comment,
         expected_digest=request.expected_digest,
-        edit=with_form(None, None) if outcome == "approve" else None,
+        check=form_check(None) if outcome == "approve" else None,
     )
     return await cast(gates, bus, caller, gate_id, ballot, run_id=run_id)
 
@@ -85,7 +85,8 @@ async def decide_approval(
         reason_code=request.reason_code,
         expected_digest=request.expected_digest,
         form=None if form is None else msgspec.json.encode(form).decode(),
-        edit=with_form(editor(edits), form) if request.decision == "approve" else None,
+        check=form_check(form) if request.decision == "approve" else None,
+        edit=editor(edits) if request.decision == "approve" else None,
         behalf_of=request.on_behalf_of,
     )
     return await cast(gates, bus, caller, gate_id, ballot)
@@ -122,14 +123,9 @@ def check_said(faults: Violations, comment: str, digest: str) -> None:
         plain_text(digest, "expected_digest", longest=128)
 
 
-def with_form(edit: Callable[[Gate], Edit | None] | None, form: Any) -> Callable[[Gate], Edit | None]:
-    """What an approval does to a gate: check its form, then make its edit."""
-
-    def apply(gate: Gate) -> Edit | None:
-        check_form(gate, form)
-        return None if edit is None else edit(gate)
-
-    return apply
+def form_check(values: Any) -> Callable[[Gate], None]:
+    """What checks the form of an approval, once its gate is known."""
+    return lambda gate: check_form(gate, values)
 
 
 async def cast(

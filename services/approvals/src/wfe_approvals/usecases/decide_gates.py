@@ -14,7 +14,7 @@ from wfe_store.gates import Ballot, Decision, Gate, Gates
 from wfe_approvals.approval_mapping import decider_of
 from wfe_approvals.bus import Bus
 from wfe_approvals.inputs import COMMENT_CHARACTERS, WORD_CHARACTERS
-from wfe_approvals.usecases.decide_gate import with_form
+from wfe_approvals.usecases.decide_gate import form_check
 
 MOST_ITEMS = 100
 #: Decided at the same time.
@@ -81,7 +81,7 @@ class _Batch:
                 comment=self._request.comment,
                 reason_code=self._request.reason_code,
                 expected_digest=digest,
-                edit=with_form(None, None) if approves else None,
+                check=form_check(None) if approves else None,
                 via="batch",
             )
             async with self._room:

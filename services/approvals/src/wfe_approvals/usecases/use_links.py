@@ -16,7 +16,7 @@ from wfe_store.gates import Ballot, Gates
 from wfe_approvals.approval_mapping import approval_of, decider_of
 from wfe_approvals.bus import Bus
 from wfe_approvals.inputs import DECISIONS, NAME_CHARACTERS, WORD_CHARACTERS, parse_span
-from wfe_approvals.usecases.decide_gate import check_said, with_form
+from wfe_approvals.usecases.decide_gate import check_said, form_check
 from wfe_approvals.usecases.view_gate import view_decided
 
 DAY = 86_400
@@ -116,7 +116,7 @@ async def decide_by_link(
             comment=request.comment,
             reason_code=request.reason_code,
             expected_digest=link.digest,
-            edit=with_form(None, None) if request.decision == "approve" else None,
+            check=form_check(None) if request.decision == "approve" else None,
             via="link",
             link=link.hash,
         )
