@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from psycopg import errors
 from wfe_engine.errors import Unavailable
 
 from wfe_store.gate_policy import Decider
@@ -216,7 +217,10 @@ class GateDecides(GateRows):
                 raise Overtaken
             return gate_of(row), Decision(gate.run_id, gate.id, version[0])
 
-        return await self.database.transaction(work)
+        try:
+            return await self.database.transaction(work)
+        except errors.UniqueViolation as fault:  # somebody else's note has the number
+            raise Overtaken from fault
 
 
 def _values(owner_id: UUID, facts: Facts, ballot: Ballot, verdict: Verdict) -> dict[str, Any]:
