@@ -296,7 +296,9 @@ async def test_time_opens_reminds_hands_on_and_takes_the_default(stack, sam, peo
     async with asyncio.timeout(30):
         while not (await lead.get(f"/api/v1/approvals/{gate['id']}"))["can_decide"]:
             await asyncio.sleep(0.05)
-    assert [g["id"] for g in (await lead.get("/api/v1/approvals", mine=True, workflow_id=run))["approvals"]] == [gate["id"]]
+    assert [g["id"] for g in (await lead.get("/api/v1/approvals", mine=True, workflow_id=run))["approvals"]] == [
+        gate["id"]
+    ]
     await decide(lead, gate)
     finished = await ended(sam, run)
     assert types(finished) == [
@@ -390,14 +392,17 @@ async def test_cancel_withdraws_retry_asks_anew_and_pause_holds(stack, sam, ada,
 
 
 async def test_a_preview_says_what_follows(sam, ada, people, run_of):
-    run = await run_of("""
+    run = await run_of(
+        """
   - {id: g, approval: {title: t, approvers: {roles: [approver]}, reject: {outcomes: [fail, "branch:manual"]},
      expires: {after: 1h, then: reject}}}
   - {id: send, http: {method: POST, url: "https://example.com/${{ vars.n }}"}, approved_by: g}
   - {id: look, if: "${{ vars.n > 1 }}", http: {url: "${{ steps.send.output.body }}"}}
   - {id: k, approval: {title: t, approvers: {roles: [approver]}}}
   - {id: last, call: {handler: echo}}
-""", n=7)
+""",
+        n=7,
+    )
     (gate,) = await gates_of(sam, run)
     preview = await ada.get(f"/api/v1/approvals/{gate['id']}/preview")
     found = {(o["answer"], o["outcome"]): o for o in preview["outcomes"]}

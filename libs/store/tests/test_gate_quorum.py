@@ -37,7 +37,11 @@ class World:
     def who(self, name: str, *, roles: set[str] | None = None) -> Decider:
         groups = frozenset(self.groups[name].split()) - {""}
         return Decider(
-            principal_id=self.people[name], name=name, kind="person", roles=frozenset(roles or {"approver"}), groups=groups
+            principal_id=self.people[name],
+            name=name,
+            kind="person",
+            roles=frozenset(roles or {"approver"}),
+            groups=groups,
         )
 
     async def open(self, given: dict[str, Any], **more: Any) -> uuid.UUID:
@@ -55,7 +59,14 @@ class World:
         return [row[0] for row in rows]
 
 
-GROUPS = {"fin": "finance", "fay": "finance", "both": "finance security", "sec": "security", "ann": "", "pub": "finance"}
+GROUPS = {
+    "fin": "finance",
+    "fay": "finance",
+    "both": "finance security",
+    "sec": "security",
+    "ann": "",
+    "pub": "finance",
+}
 
 
 @pytest.fixture
@@ -188,7 +199,9 @@ async def test_a_delegate_decides_with_the_others_standing_where_the_policy_allo
     with pytest.raises(PermissionDenied):
         await world.say(strict, "ann")
     gate = await world.open(policy({**SECURITY, "count": 2}, delegation="anyone"))
-    lent = sorted({t for d in await Delegations(world.database).lenders(world.owner, world.people["ann"]) for t in d.tokens})
+    lent = sorted(
+        {t for d in await Delegations(world.database).lenders(world.owner, world.people["ann"]) for t in d.tokens}
+    )
     inbox = await world.gates.list(world.owner, Asked(mine=world.who("ann")), lent=lent, limit=9, offset=0)
     assert [one.id for one in inbox.items] == [gate]
     assert await world.say(gate, "ann") == "open"

@@ -52,7 +52,8 @@ UPDATE gates SET version = version + 1, status = %(status)s, outcome = %(outcome
     patch = coalesce(%(patch)s, patch), edited_by = coalesce(%(edited_by)s, edited_by),
     next_at = CASE WHEN %(closes)s THEN NULL ELSE next_at END
 WHERE id = %(gate)s AND run_id = %(run)s AND owner_id = %(owner)s AND status = 'open' AND version = %(version)s
-    AND coalesce(expires_at > coalesce(held_at, clock_timestamp()), true) AND wfe_gate_bars(gates, %(me)s) IS NULL
+    AND coalesce(expires_at > coalesce(held_at, clock_timestamp()), true)
+    AND (started_by <> %(me)s OR NOT 'run_starter' = ANY(exclude))
 RETURNING {COLUMN_TEXT}, NULL
 """  # noqa: S608
 _VOTE = """

@@ -33,7 +33,7 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
         Unavailable: The store did not answer in time.
     """
     database = Database(
-        settings.database_url.get_secret_value(), name="wfe-approvals", size=settings.database_connections
+        settings.database_url.get_secret_value(), name="wfe-approvals", size=settings.database_connections, generic=True
     )
     stack.push(database.close, "store")
     await database.open()
