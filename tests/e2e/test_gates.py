@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -17,31 +16,6 @@ from wfe_stack.rest import Refused, Rest
 from wfe_store.pool import Database
 
 NAMES = itertools.count(1)
-People = Callable[..., Awaitable[Rest]]
-
-
-@pytest.fixture
-async def people(stack, root: Rest) -> AsyncIterator[People]:
-    """Makes a person with roles and groups; calls as that person."""
-    callers: list[Rest] = []
-
-    async def make(*groups: str, roles: tuple[str, ...] = ("approver",), name: str = "") -> Rest:
-        name = name or f"p-{uuid.uuid4().hex[:8]}"
-        person = await root.post("/api/v1/principals", {"name": name, "roles": list(roles)})
-        for group in groups:
-            known = {g["name"]: g["id"] for g in (await root.get("/api/v1/groups", limit=200))["groups"]}
-            if group not in known:
-                known[group] = (await root.post("/api/v1/groups", {"name": group}))["id"]
-            await root.put(f"/api/v1/groups/{known[group]}/members/{person['id']}")
-        key = await root.post("/api/v1/keys", {"principal_id": person["id"]})
-        rest = Rest(stack.url, key["secret"])
-        rest.name = name  # type: ignore[attr-defined]
-        callers.append(rest)
-        return rest
-
-    yield make
-    for caller in callers:
-        await caller.close()
 
 
 @pytest.fixture
@@ -408,7 +382,8 @@ async def test_a_preview_says_what_follows(sam, ada, people, run_of):
     found = {(o["answer"], o["outcome"]): o for o in preview["outcomes"]}
     assert set(found) == {("approve", ""), ("reject", "fail"), ("reject", "branch:manual"), ("expire", "reject")}
     assert [(s["path"], s["effect"], s["target"], s["undo"], s["certain"]) for s in found["approve", ""]["steps"]] == [
-        ("send", "change", "POST https://example.com/7", "no", "yes"), ("look", "read", "GET", "nothing_to_undo", "maybe"),
+        ("send", "change", "POST https://example.com/7", "no", "yes"),
+        ("look", "read", "GET", "nothing_to_undo", "maybe"),
     ]  # fmt: skip
     assert found["approve", ""]["gates"] == ["k"]
     assert [s["path"] for s in found["reject", "branch:manual"]["steps"]] == ["look"]

@@ -20,7 +20,14 @@ def gate(server):
 
 def test_show_has_what_one_decides_by(server, wfe, gate):
     out = wfe("approvals", "show", server.RUN).stdout
-    for text in ("Publish?", '"amount": 7', "1 of 2 from group legal", "ada approve: fine", "you started the run", "d1"):
+    for text in (
+        "Publish?",
+        '"amount": 7',
+        "1 of 2 from group legal",
+        "ada approve: fine",
+        "you started the run",
+        "d1",
+    ):
         assert text in out
 
 

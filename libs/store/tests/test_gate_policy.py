@@ -34,7 +34,7 @@ async def test_sql_itself_refuses_the_starter(
 ) -> None:
     gate_id = await add_gate(database, owner_id, run_id, ADA.principal_id)
     with monkeypatch.context() as patch:
-        patch.setattr("wfe_store.gate_rows.Gate.bar", lambda *_: None)
+        patch.setattr("wfe_store.gate.Gate.bar", lambda *_: None)
         patch.setattr("wfe_store.gate_decide.TRIES", 2)
         with pytest.raises(Unavailable):
             await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="approve")

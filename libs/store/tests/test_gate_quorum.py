@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,12 +69,12 @@ GROUPS = {
 
 
 @pytest.fixture
-async def world(database: Database) -> AsyncIterator[World]:
+async def world(database: Database) -> World:
     people = [SeedPrincipal(name, roles=("approver",), groups=tuple(g.split())) for name, g in GROUPS.items()]
     seeded = await Identity(database).seed_owner("quorum", people)
     world = World(database, seeded.owner_id, seeded.principals, GROUPS)
     world.run = await add_run(database, seeded.owner_id, STARTER)
-    yield world
+    return world
 
 
 @pytest.mark.parametrize(

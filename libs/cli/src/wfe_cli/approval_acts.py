@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from wfe_cli import show
-from wfe_cli.approvals import APPROVER, Comment, Gate, app, find
+from wfe_cli.approvals import APPROVER, Comment, Gate, find
+from wfe_cli.approvals import app as app
 from wfe_cli.commands import AsJson, AsPerson, command, target
 from wfe_cli.faults import UsageFault
 

@@ -14,16 +14,22 @@ from wfe_cli import show
 def approval_view(gate: dict[str, Any]) -> RenderableType:
     """Everything of an approval somebody decides by."""
     parts: list[RenderableType] = [
-        Text.assemble((gate["title"], "bold"), "  ", show.status(gate["status"]), f"  risk {gate.get('risk', 'medium')}")
+        Text.assemble(
+            (gate["title"], "bold"), "  ", show.status(gate["status"]), f"  risk {gate.get('risk', 'medium')}"
+        )
     ]
     if gate.get("body"):
         parts.append(Text(gate["body"]))
-    for name in ("payload", "edited_payload", "diff"):
-        if name in gate:
-            parts.append(Text(f"{name.replace('_', ' ')}: {json.dumps(gate[name], indent=2, ensure_ascii=False)}"))
+    parts += [
+        Text(f"{name.replace('_', ' ')}: {json.dumps(gate[name], indent=2, ensure_ascii=False)}")
+        for name in ("payload", "edited_payload", "diff")
+        if name in gate
+    ]
     quorum = gate.get("quorum") or {}
-    for block in quorum.get("blocks", ()):
-        parts.append(Text(f"{block.get('have', 0)} of {block['need']} from {show.approvers(block.get('who') or {})}"))
+    parts += [
+        Text(f"{block.get('have', 0)} of {block['need']} from {show.approvers(block.get('who') or {})}")
+        for block in quorum.get("blocks", ())
+    ]
     if quorum.get("reject_have"):
         parts.append(Text(f"{quorum['reject_have']} of {quorum['reject_need']} rejections"))
     for vote in gate.get("votes", ()):

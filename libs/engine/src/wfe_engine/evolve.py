@@ -262,8 +262,8 @@ def _step_cancelled(state: RunState, event: ev.StepCancelled, at: float) -> RunS
     return _changed(state, event, status=CANCELLED, due=None, gate=None, fault=None)
 
 
-@_rule(ev.ApprovalRequested)
-def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float) -> RunState:
+@_rule(gv.ApprovalRequested)
+def _approval_requested(state: RunState, event: gv.ApprovalRequested, at: float) -> RunState:
     step = Step(
         no=event.no,
         kind="approval",
@@ -297,11 +297,13 @@ def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in gv.NOTED.values():
-    _RULES[_kind] = _gate_noted
-for _kind in (
-    ev.Emitted, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn,
-    gv.ApprovalSuperseded, gv.ApprovalBypassed,
-    gv.ApprovalLinkUsed,
-):  # fmt: skip
-    _RULES[_kind] = _noted
+_RULES.update(dict.fromkeys(gv.NOTED.values(), _gate_noted))
+_RULES.update(
+    dict.fromkeys(
+        (
+            ev.Emitted, gv.ApprovalApproved, gv.ApprovalRejected, gv.ApprovalExpired, gv.ApprovalWithdrawn,
+            gv.ApprovalSuperseded, gv.ApprovalBypassed, gv.ApprovalLinkUsed,
+        ),
+        _noted,
+    )
+)  # fmt: skip

@@ -1,14 +1,104 @@
-"""What happens to gates between their opening and their end. See `events` for the rest.
+"""What happens to gates. See `events` for the rest.
 
-Most of it is decided by the approvals service, which keeps a note of it; the run's log gets it with the actor and the
-moment of the note.
+What happens between their opening and their end is decided by the approvals service, which keeps a note of it; the
+run's log gets it with the actor and the moment of the note.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from wfe_engine.events import GateEvent, register
+import msgspec
+
+from wfe_engine.events import StepEvent, register
+
+
+class GateEvent(StepEvent, frozen=True, kw_only=True):
+    """Base of what happens to a gate.
+
+    Attributes:
+        approval: UUID of the gate.
+    """
+
+    approval: str
+
+
+class ApprovalRequested(GateEvent, frozen=True, kw_only=True):
+    """A gate opened.
+
+    Attributes:
+        title: The question.
+        expires: Moment of the default decision; Unix seconds.
+        replaces: Gate it replaces.
+        opens: Moment from which it can be decided; Unix seconds. None for at once.
+        digest: Of what is asked for.
+        round: Revisions before this one.
+    """
+
+    TYPE: ClassVar[str] = "approval.requested"
+    title: str
+    expires: float | None = None
+    replaces: str = ""
+    opens: float | None = None
+    digest: str = ""
+    round: int = 0
+
+
+class GateDecided(GateEvent, frozen=True, kw_only=True):
+    """Base of how a gate ended by a decision.
+
+    Attributes:
+        comment: What the decider said.
+        via: vote, link, batch, bypass, expiry or unreachable.
+        votes: Everybody's: {by, name, vote, at, …}.
+    """
+
+    comment: str = ""
+    via: str = ""
+    votes: list[dict[str, Any]] = msgspec.field(default_factory=list)
+
+
+class ApprovalApproved(GateDecided, frozen=True, kw_only=True):
+    """Somebody, or the gate's deadline, approved.
+
+    Attributes:
+        digest: Of what was approved.
+        edited: The payload was changed first.
+    """
+
+    TYPE: ClassVar[str] = "approval.approved"
+    digest: str = ""
+    edited: bool = False
+
+
+class ApprovalRejected(GateDecided, frozen=True, kw_only=True):
+    """Somebody, or the gate's deadline, rejected.
+
+    Attributes:
+        branch: Where the run goes on; empty when it fails.
+        reason_code: One of the policy's options.
+    """
+
+    TYPE: ClassVar[str] = "approval.rejected"
+    branch: str = ""
+    reason_code: str = ""
+
+
+class ApprovalExpired(GateEvent, frozen=True, kw_only=True):
+    """Nobody decided in time; what follows from it is its own event.
+
+    Attributes:
+        outcome: approve, reject, fail or branch.
+    """
+
+    TYPE: ClassVar[str] = "approval.expired"
+    outcome: str
+
+
+class ApprovalWithdrawn(GateEvent, frozen=True, kw_only=True):
+    """The question is void: the run ended or was rolled back."""
+
+    TYPE: ClassVar[str] = "approval.withdrawn"
 
 
 class ApprovalSuperseded(GateEvent, frozen=True, kw_only=True):
@@ -47,7 +137,7 @@ class GateNoted(GateEvent, frozen=True, kw_only=True):
     by: str
     at: float
     comment: str = ""
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class ApprovalOpened(GateNoted, frozen=True, kw_only=True):
@@ -152,4 +242,8 @@ class ApprovalBypassed(GateEvent, frozen=True, kw_only=True):
     comment: str
 
 
-register(ApprovalSuperseded, ApprovalRevised, ApprovalBypassed, ApprovalLinkUsed, *NOTED.values())
+register(
+    ApprovalRequested, ApprovalApproved, ApprovalRejected, ApprovalExpired, ApprovalWithdrawn, ApprovalSuperseded,
+    ApprovalRevised, ApprovalBypassed, ApprovalLinkUsed,
+    *NOTED.values(),
+)  # fmt: skip

@@ -203,7 +203,8 @@ class Plan(msgspec.Struct, frozen=True):
 WORK = frozenset({"http", "call"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
 #: approval: {title, body, payload, policy (see wfe_store.gate_policy), expires_after (seconds or null), on_expiry,
-#: branch (of that), opens_after, agenda: [[seconds after opening, what, which]], risk}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
+#: branch (of that), opens_after, agenda: [[seconds after opening, what, which]], risk}.
+#: wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
 #: fail: {code, message}. emit: {name, data}.
 CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit"})
 #: Kinds that run blocks of steps.

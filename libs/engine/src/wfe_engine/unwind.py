@@ -30,7 +30,7 @@ from wfe_engine.state import (
 from wfe_engine.turn import Turn, encode
 from wfe_engine.values import Record
 
-_WITHDRAWN = (ev.ApprovalWithdrawn, "withdrawn")
+_WITHDRAWN = (gv.ApprovalWithdrawn, "withdrawn")
 _STOPPED = Fault(code=STOPPED, message="it was stopped")
 
 

@@ -1,8 +1,8 @@
 """Who may call what: the one table of the public API. A method without a row cannot be called.
 
 viewer reads runs and templates, operator starts and controls runs, author writes templates, approver sees and
-decides gates, admin does everything, identity included; only breakglass bypasses a gate. Rows say which role suffices; ownership is checked by
-the services.
+decides gates, admin does everything, identity included; only breakglass bypasses a gate. Rows say which role
+suffices; ownership is checked by the services.
 """
 
 from __future__ import annotations

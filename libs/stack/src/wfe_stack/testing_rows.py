@@ -56,9 +56,9 @@ async def add_gate(
     async with database.connection() as connection:
         await connection.execute(
             "INSERT INTO gates (id, run_id, no, owner_id, path, status, title, payload, policy, digest,"
-            " started_by, created_at, expires_at, on_expiry, held_at, who, exclude, risk, round, bound, agenda, next_at)"
-            " VALUES (%s, %s, 1, %s, 'review', %s, %s, %s, %s, 'd1', %s, clock_timestamp(), clock_timestamp() + %s, %s,"
-            " CASE WHEN %s THEN clock_timestamp() END, %s, %s, %s, %s, %s, %s,"
+            " started_by, created_at, expires_at, on_expiry, held_at, who, exclude, risk, round, bound, agenda,"
+            " next_at) VALUES (%s, %s, 1, %s, 'review', %s, %s, %s, %s, 'd1', %s, clock_timestamp(),"
+            " clock_timestamp() + %s, %s, CASE WHEN %s THEN clock_timestamp() END, %s, %s, %s, %s, %s, %s,"
             " clock_timestamp() + make_interval(secs => %s))",
             (
                 gate_id,
@@ -79,7 +79,7 @@ async def add_gate(
                 '["review","","approval"]',
                 json.dumps(agenda or []),
                 agenda[0][0] if agenda else None,
-            ),  # fmt: skip
+            ),
         )
     return gate_id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid4
@@ -19,6 +20,12 @@ _LIVE = (
     "d.revoked_at IS NULL AND coalesce(d.ends_at > clock_timestamp(), true)"
     " AND (d.gate_id IS NULL OR EXISTS (SELECT 1 FROM gates g WHERE g.id = d.gate_id AND g.status = 'open'))"
 )
+_LENDERS = f"""
+SELECT f.id::text, f.name, f.kind, f.roles, ARRAY(SELECT n.name FROM group_members m
+    JOIN groups n ON n.id = m.group_id WHERE m.principal_id = f.id)
+{_FROM} WHERE d.owner_id = %s AND d.to_id = %s AND d.gate_id IS NULL AND {_LIVE}
+    AND d.starts_at <= clock_timestamp() AND f.disabled_at IS NULL LIMIT 100
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,21 +110,18 @@ class Delegations:
         async with self._database.connection() as connection:
             rows = await fetch_all(
                 connection,
-                f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY d.created_at DESC, d.id LIMIT %s OFFSET %s",  # noqa: S608
+                f"SELECT {_COLUMNS} {_FROM} WHERE {where} ORDER BY d.created_at DESC, d.id LIMIT %s OFFSET %s",
                 (*given, limit, offset),
             )
-            total = await fetch_one(connection, f"SELECT count(*) {_FROM} WHERE {where}", given)  # noqa: S608
+            total = await fetch_one(connection, f"SELECT count(*) {_FROM} WHERE {where}", given)
         return Page(tuple(Delegation(*row) for row in rows), int(total[0]) if total else 0)
 
-    async def lenders(self, owner_id: UUID, delegate: UUID) -> list[Decider]:
+    async def lenders(self, owner_id: UUID, delegate: UUID) -> builtins.list[Decider]:
         """Those in whose place somebody may decide now."""
         async with self._database.connection() as connection:
             rows = await fetch_all(
                 connection,
-                "SELECT f.id::text, f.name, f.kind, f.roles, ARRAY(SELECT n.name FROM group_members m"
-                f" JOIN groups n ON n.id = m.group_id WHERE m.principal_id = f.id) {_FROM} WHERE d.owner_id = %s"  # noqa: S608
-                f" AND d.to_id = %s AND d.gate_id IS NULL AND {_LIVE} AND d.starts_at <= clock_timestamp()"
-                " AND f.disabled_at IS NULL LIMIT 100",
+                _LENDERS,
                 (owner_id, delegate),
             )
         return [person_of(row) for row in rows]
@@ -125,7 +129,7 @@ class Delegations:
     async def _get(self, connection: Connection, owner_id: UUID, delegation_id: UUID) -> Delegation:
         row = await fetch_one(
             connection,
-            f"SELECT {_COLUMNS} {_FROM} WHERE d.id = %s AND d.owner_id = %s",  # noqa: S608
+            f"SELECT {_COLUMNS} {_FROM} WHERE d.id = %s AND d.owner_id = %s",
             (delegation_id, owner_id),
         )
         assert row is not None

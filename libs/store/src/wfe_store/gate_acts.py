@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 import msgspec
 from wfe_engine.errors import InvalidInput, PermissionDenied, StateConflict
 
+from wfe_store.gate import CLAIM_SPAN, Decision, Gate
 from wfe_store.gate_decide import GateDecides, person_of
 from wfe_store.gate_policy import Decider
-from wfe_store.gate_rows import CLAIM_SPAN, Decision, Gate
 from wfe_store.gate_votes import Decided, Facts
 from wfe_store.pool import fetch_one
 

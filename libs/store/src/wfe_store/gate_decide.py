@@ -14,9 +14,10 @@ import msgspec
 from psycopg import errors
 from wfe_engine.errors import Unavailable
 
+from wfe_store.gate import Decision, Gate
 from wfe_store.gate_policy import Decider
 from wfe_store.gate_quorum import Vote
-from wfe_store.gate_rows import COLUMN_TEXT, Decision, Gate, GateRows, gate_of, missing
+from wfe_store.gate_rows import COLUMN_TEXT, GateRows, gate_of, missing
 from wfe_store.gate_votes import Ballot, Decided, Facts, Verdict, judge, repeats
 from wfe_store.pool import Connection, fetch_all, fetch_one
 
@@ -44,7 +45,8 @@ FROM gates WHERE gates.id = %(gate)s AND gates.owner_id = %(owner)s AND coalesce
 _RAISE = "UPDATE runs SET version = version + 1 WHERE id = %s AND owner_id = %s RETURNING version"
 _WRITE = f"""
 UPDATE gates SET version = version + 1, status = %(status)s, outcome = %(outcome)s, branch = %(branch)s,
-    decided_by = CASE WHEN %(closes)s THEN %(me)s::uuid END, decided_at = CASE WHEN %(closes)s THEN clock_timestamp() END,
+    decided_by = CASE WHEN %(closes)s THEN %(me)s::uuid END,
+    decided_at = CASE WHEN %(closes)s THEN clock_timestamp() END,
     comment = CASE WHEN %(closes)s THEN %(comment)s ELSE comment END,
     reason_code = CASE WHEN %(closes)s THEN %(reason_code)s ELSE reason_code END,
     decided_via = CASE WHEN %(closes)s THEN %(via)s ELSE '' END,
@@ -325,6 +327,6 @@ def votes_of(text: str) -> tuple[Vote, ...]:
                 digest=digest,
                 via=via,
                 at=datetime.fromisoformat(at),
-            )  # fmt: skip
+            )
         )
     return tuple(found)

@@ -197,15 +197,15 @@ def _parsed(text: str) -> Policy:
         options=tuple(reject.get("options") or ()),
         max_rounds=int((plain.get("revise") or {}).get("max_rounds", 0)),
         form=plain.get("form") or {},
-        escalate=tuple(("add" if "add" in step else "replace", _block(_who(step))) for step in plain.get("escalate") or ()),
+        escalate=tuple(_level(step) for step in plain.get("escalate") or ()),
         delegation=str(plain.get("delegation") or "eligible"),
         bypass=plain.get("bypass", True) is not False,
     )  # fmt: skip
 
 
-def _who(step: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = step.get("add") or step.get("replace") or {}
-    return found
+def _level(step: dict[str, Any]) -> tuple[str, Block]:
+    how = "add" if "add" in step else "replace"
+    return how, _block(step.get(how) or {})
 
 
 def _block(plain: dict[str, Any]) -> Block:

@@ -13,8 +13,9 @@ from uuid import UUID
 
 import msgspec
 
+from wfe_store.gate import Decision
 from wfe_store.gate_policy import Policy
-from wfe_store.gate_rows import Decision, GateRows
+from wfe_store.gate_rows import GateRows
 from wfe_store.pool import Connection, fetch_all
 
 _DUE = "status = 'open' AND expires_at <= clock_timestamp() AND held_at IS NULL"

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from wfe_engine.errors import InvalidInput, PermissionDenied, StateConflict
 
+from wfe_store.gate import Decision, Gate
 from wfe_store.gate_policy import Decider
 from wfe_store.gate_quorum import CLOSED_AS, Vote, approvals, met, reachable, rejections, taken
-from wfe_store.gate_rows import Decision, Gate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ def judge(facts: Facts, ballot: Ballot) -> Verdict:
             gate_id=gate.id,
             digest=gate.digest,
         )
-    base = {"by": by, "behalf_of": behalf_of, "behalf_name": behalf_name, "via": ballot.via}
+    base: dict[str, object] = {"by": by, "behalf_of": behalf_of, "behalf_name": behalf_name, "via": ballot.via}
     if ballot.via != "bypass" and (claimed := gate.claimed_from(facts.decider.principal_id, facts.now)) is not None:
         raise claimed
     if ballot.vote != "approve":

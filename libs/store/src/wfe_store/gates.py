@@ -7,8 +7,9 @@ the gate open locks the gate's row alone. Every change is one UPDATE that names 
 
 from __future__ import annotations
 
+from wfe_store.gate import STATUSES, Decision, Gate
 from wfe_store.gate_acts import GateActs
-from wfe_store.gate_rows import STATUSES, Asked, Decision, Gate
+from wfe_store.gate_rows import Asked
 from wfe_store.gate_time import GateTime
 from wfe_store.gate_votes import Ballot, Decided, Edit
 

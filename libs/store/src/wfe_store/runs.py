@@ -18,7 +18,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from wfe_engine.errors import NotFound
 
 from wfe_store import schema
-from wfe_store.gate_rows import Gate, gate_of
+from wfe_store.gate import Gate
+from wfe_store.gate_rows import gate_of
 from wfe_store.paging import TOTAL_CAP, compiled
 from wfe_store.pool import Connection, Database, Row
 

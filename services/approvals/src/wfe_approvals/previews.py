@@ -207,7 +207,7 @@ class _Walk:
         target = approved_step(self._turn.block(self._scope), self._node) if scope == self._scope else None
         if target is not None and target.index == node.index:
             return msgspec.json.decode(self._gate.present or "null")
-        fixed = {k: v for k, v in getattr(node.params, "items", ())} if hasattr(node.params, "items") else {}
+        fixed = dict(getattr(node.params, "items", ())) if hasattr(node.params, "items") else {}
         try:
             return self._turn.render(node.params, scope or "")
         except (ExpressionFault, Deferred, KeyError, AssertionError):

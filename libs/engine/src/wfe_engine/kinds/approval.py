@@ -46,7 +46,7 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
     run, iteration = str(turn.env.values.run.get("id", "")), turn.iteration(scope)
     digest = approval_digest(run, path, iteration, kind, params.get("payload"))
     turn.emit(
-        ev.ApprovalRequested(
+        gv.ApprovalRequested(
             step=node.path, no=no, i=node.index, scope=scope, approval=gate, title=title, expires=expires,
             replaces=replaces, opens=opens, digest=digest, round=round_,
         )
@@ -127,15 +127,15 @@ def gate_closed(turn: Turn, command: cmd.GateClosed) -> None:
     if command.via == "link":
         turn.emit(gv.ApprovalLinkUsed(**gate))
     if command.expired:
-        turn.emit(ev.ApprovalExpired(**gate, outcome=command.outcome))
+        turn.emit(gv.ApprovalExpired(**gate, outcome=command.outcome))
     elif command.outcome == "approve":
         if command.via == "bypass":
             turn.emit(gv.ApprovalBypassed(**gate, comment=command.comment))
         edited = command.payload is not None
-        turn.emit(ev.ApprovalApproved(**gate, **said, digest=command.digest, edited=edited))
+        turn.emit(gv.ApprovalApproved(**gate, **said, digest=command.digest, edited=edited))
     elif command.outcome != "revise":
         turn.emit(
-            ev.ApprovalRejected(**gate, **said, branch=command.branch, reason_code=command.reason_code)
+            gv.ApprovalRejected(**gate, **said, branch=command.branch, reason_code=command.reason_code)
         )  # fmt: skip
     if command.outcome == "revise":
         _send_back(turn, scope, index, step, command, gate)

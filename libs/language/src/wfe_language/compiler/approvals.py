@@ -246,9 +246,11 @@ def _escalate(
             agenda.append([span, "escalate", at])
         if entry and ("add" in entry) == ("replace" in entry):
             reading.key_fault(place, "A level has exactly one of add and replace.", mend)
-        for how in ("add", "replace"):
-            if how in entry:
-                who.append(map_of({how: map_of(_from(reading, values, entry[how], (*place, how), scope))}))
+        who += [
+            map_of({how: map_of(_from(reading, values, entry[how], (*place, how), scope))})
+            for how in ("add", "replace")
+            if how in entry
+        ]
     return list_of(who), agenda
 
 

@@ -81,9 +81,7 @@ async def revoke_delegation(
     """
     delegation_id = parse_uuid(request.id, "id")
     return _message(
-        await delegations.revoke(
-            caller.owner_id, delegation_id, by=caller.principal_id, admin="admin" in caller.roles
-        )  # fmt: skip
+        await delegations.revoke(caller.owner_id, delegation_id, by=caller.principal_id, admin="admin" in caller.roles)
     )
 
 

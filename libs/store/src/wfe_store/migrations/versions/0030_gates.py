@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from alembic import op
-
 from wfe_store.gate_policy import Policy
 
 revision = "0030"
