@@ -19,7 +19,7 @@ _STEP = ("status", "output", "error", "attempts", "count", "input")
 _OUTCOME = ("output", "echo", "error", "takes", "decision", "comment", "by", "payload", "signal", "failed", "after")
 _KINDS = ("output", "echo", "error", "decision", "payload", "failed")
 _ERROR = ("code", "message", "details", "retryable", "retry_after")
-_DECISIONS = ("approve", "reject", "expire")
+_DECISIONS = ("approve", "reject", "revise", "expire")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 _MEND = (
     "Write {output: ...}, {echo: true}, {error: HTTP_STATUS}, {decision: approve}, {payload: ...} or a list of them."

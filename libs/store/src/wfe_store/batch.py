@@ -7,10 +7,13 @@ from uuid import UUID
 
 import msgspec
 from wfe_engine.effects import Dispatch, Effects, Redispatch
-from wfe_engine.events import Event, encode_event
+from wfe_engine.events import Event, GateNoted, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
+from wfe_store.gate_policy import Policy
+
 _encode = msgspec.json.encode
+_decode = msgspec.json.decode
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -120,15 +123,16 @@ class Batch:
         self.events = Columns(6)
         self.steps = Columns(15)
         self.changes = Columns(8)
-        self.dispatch = Columns(20)
-        self.redispatch = Columns(19)
+        self.dispatch = Columns(22)
+        self.redispatch = Columns(21)
         self.again = Columns(7)
         self.finished = Columns(11)
         self.timers = Columns(3)
         self.timers_off = Columns(2)
-        self.gates = Columns(15)
+        self.gates = Columns(24)
         self.gates_off = Columns(2)
         self.told = Columns(1)
+        self.noted = Columns(2)
         self.snapshots = Columns(6)
         self.hold = Columns(1)
         self.release = Columns(2)
@@ -139,6 +143,7 @@ class Batch:
         self.children_done = Columns(2)
         self.children_ended = Columns(1)
         self.children_begun = Columns(1)
+        self.revised = Columns(4)
         self.keys = Columns(4)
         self.sealed = Columns(3)
         self.copies = Columns(4)
@@ -149,6 +154,8 @@ class Batch:
         run = write.run
         seq = write.first_seq
         for event, actor, reason in write.events:
+            if isinstance(event, GateNoted):  # it happened before, and somebody else did it
+                actor, reason = event.by, event.comment
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event).decode())
             seq += 1
         for effects in write.effects:
@@ -208,7 +215,7 @@ class Batch:
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
                 r.sealed, r.max_attempts, _encode(r.clocks).decode(), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline, _text(r.request),
+                queue_deadline, total_deadline, _text(r.request), UUID(r.approval) if r.approval else None, r.digest,
             )  # fmt: skip
         for a in effects.again:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error.decode())
@@ -231,20 +238,28 @@ class Batch:
             write.run, d.no, write.owner, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue,
             write.priority, d.request.decode(), d.sealed, d.max_attempts, _encode(d.clocks).decode(),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
+            UUID(d.approval) if d.approval else None, d.digest,
         )  # fmt: skip
 
     def _rare(self, write: RunWrite, effects: Effects) -> None:
         run = write.run
         for g in effects.gates:
+            policy = Policy.parse(g.policy.decode())
+            agenda = _decode(g.agenda)
             self.gates.add(
                 UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, _text(g.payload),
                 g.policy.decode(), g.digest, write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at,
-                g.on_expiry,
+                g.on_expiry, _encode(policy.who()).decode(), _encode(policy.exclude).decode(), g.risk, g.bound.decode(),
+                g.round, g.opens_at, float(agenda[0][0]) if agenda else None, g.agenda.decode(), g.branch,
             )  # fmt: skip
         for close in effects.closed_gates:
             self.gates_off.add(UUID(close.id), close.status)
         for gate in effects.told:
             self.told.add(UUID(gate))
+        for gate, upto in effects.noted:
+            self.noted.add(UUID(gate), upto)
+        for again in effects.revised:
+            self.revised.add(run, again.scope, again.path, again.prefix)
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state.decode())
         for signal in effects.signals:

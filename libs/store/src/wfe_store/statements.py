@@ -84,16 +84,16 @@ SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'steps')
 INSERT_DISPATCH = """
 INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
     sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id, leased_at,
-    created_at)
+    created_at, approval_id, digest)
 SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
     d.request, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
     CASE WHEN d.executor_id IS NULL THEN to_timestamp(d.queue_deadline) END, to_timestamp(d.total_deadline),
-    d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN n.now END, n.now
+    d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN n.now END, n.now, d.approval_id, d.digest
 FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[], %b::text[],
     %b::text[], %b::int[], %b::text[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
-    %b::float8[], %b::text[])
+    %b::float8[], %b::text[], %b::uuid[], %b::text[])
     AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request, sealed,
-    max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id),
+    max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id, approval_id, digest),
     (SELECT to_timestamp(%b::float8) AS now) n
 """
 
@@ -102,15 +102,16 @@ REDISPATCH = """
 WITH d AS (
     SELECT * FROM unnest(%b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::int[],
         %b::text[], %b::text[], %b::int[], %b::bool[], %b::int[], %b::text[], %b::bigint[], %b::float8[], %b::float8[],
-        %b::float8[], %b::text[])
+        %b::float8[], %b::text[], %b::uuid[], %b::text[])
         AS d (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, sealed, max_attempts,
-        clocks, fence, available_at, queue_deadline, total_deadline, request)
+        clocks, fence, available_at, queue_deadline, total_deadline, request, approval_id, digest)
 ), i AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
-        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
+        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at,
+        approval_id, digest)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
         coalesce(d.request, s.input), d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
-        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
+        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at, d.approval_id, d.digest
     FROM d JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
 )
@@ -176,20 +177,26 @@ DELETE FROM timers t USING unnest(%b::uuid[], %b::int[]) AS d (run_id, no) WHERE
 
 INSERT_GATES = """
 INSERT INTO gates (id, run_id, no, owner_id, path, iteration, status, title, body, payload, policy, digest, started_by,
-    replaces, created_at, expires_at, on_expiry)
-SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration, 'open', d.title, d.body, d.payload, d.policy, d.digest,
-    d.started_by, d.replaces, to_timestamp(%b::float8), to_timestamp(d.expires), d.on_expiry
+    replaces, created_at, expires_at, on_expiry, who, exclude, risk, bound, round, opens_at, next_at, agenda, branch)
+SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration,
+    CASE WHEN d.opens IS NULL THEN 'open' ELSE 'scheduled' END, d.title, d.body, d.payload, d.policy, d.digest,
+    d.started_by, d.replaces, n.now, to_timestamp(d.expires), d.on_expiry,
+    ARRAY(SELECT jsonb_array_elements_text(d.who::jsonb)), ARRAY(SELECT jsonb_array_elements_text(d.exclude::jsonb)),
+    d.risk, d.bound, d.round, to_timestamp(d.opens), n.now + make_interval(secs => d.next_in), d.agenda, d.branch
 FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::uuid[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
-    %b::text[], %b::text[], %b::uuid[], %b::uuid[], %b::float8[], %b::text[])
+    %b::text[], %b::text[], %b::uuid[], %b::uuid[], %b::float8[], %b::text[], %b::text[], %b::text[], %b::text[],
+    %b::text[], %b::int[], %b::float8[], %b::float8[], %b::text[], %b::text[])
     AS d (id, run_id, no, owner_id, path, iteration, title, body, payload, policy, digest, started_by, replaces,
-    expires, on_expiry)
+    expires, on_expiry, who, exclude, risk, bound, round, opens, next_in, agenda, branch),
+    (SELECT to_timestamp(%b::float8) AS now) n
 """
 
 CLOSE_GATES = """
 WITH u AS (
-    UPDATE gates g SET status = d.status, decided_at = to_timestamp(%b::float8), told_at = to_timestamp(%b::float8)
+    UPDATE gates g SET status = d.status, decided_at = to_timestamp(%b::float8), told_at = to_timestamp(%b::float8),
+        version = g.version + 1, next_at = NULL
     FROM unnest(%b::uuid[], %b::text[]) AS d (id, status)
-    WHERE g.id = d.id AND g.status = 'open'
+    WHERE g.id = d.id AND g.status IN ('open', 'scheduled')
     RETURNING 1
 )
 SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'open gates')
@@ -198,6 +205,11 @@ SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'open gates')
 TOLD_GATES = """
 UPDATE gates g SET told_at = to_timestamp(%b::float8) FROM unnest(%b::uuid[]) AS d (id)
 WHERE g.id = d.id AND g.told_at IS NULL
+"""
+
+TOLD_NOTES = """
+UPDATE gate_notes t SET told_at = to_timestamp(%b::float8) FROM unnest(%b::uuid[], %b::bigint[]) AS d (id, n)
+WHERE t.gate_id = d.id AND t.n <= d.n AND t.told_at IS NULL
 """
 
 INSERT_SNAPSHOTS = """
@@ -213,7 +225,7 @@ UPDATE dispatch q SET held = true FROM unnest(%b::uuid[]) AS d (run_id) WHERE q.
 
 HOLD_GATES = """
 UPDATE gates g SET held_at = to_timestamp(%b::float8) FROM unnest(%b::uuid[]) AS d (run_id)
-WHERE g.run_id = d.run_id AND g.status = 'open'
+WHERE g.run_id = d.run_id AND g.status IN ('open', 'scheduled')
 """
 
 #: Everything frozen goes on, later by the length of the pause.
@@ -225,7 +237,9 @@ FROM unnest(%b::uuid[], %b::float8[]) AS d (run_id, seconds) WHERE q.run_id = d.
 """
 
 RELEASE_GATES = """
-UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds)
+UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds),
+    opens_at = g.opens_at + CASE WHEN g.status = 'scheduled' THEN make_interval(secs => d.seconds) ELSE '0' END,
+    next_at = g.next_at + make_interval(secs => d.seconds)
 FROM unnest(%b::uuid[], %b::float8[]) AS d (run_id, seconds) WHERE g.run_id = d.run_id AND g.held_at IS NOT NULL
 """
 
@@ -276,6 +290,14 @@ SELECT wfe_expect((SELECT count(*) FROM u), %b::bigint, 'parents that wait')
 CHILDREN_ENDED = """
 UPDATE children c SET ended = true FROM unnest(%b::uuid[]) AS d (id)
 WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
+"""
+
+#: A gate sent them back: their rows are rolled back, and those of the steps inside of them.
+REVISE_STEPS = """
+UPDATE steps s SET status = 'rolled_back'
+FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[]) AS d (run_id, scope, path, prefix)
+WHERE s.run_id = d.run_id AND s.status <> 'rolled_back'
+    AND ((s.scope = d.scope AND s.path = d.path) OR starts_with(s.scope, d.prefix))
 """
 
 INSERT_KEYS = """

@@ -306,7 +306,7 @@ class Cycle:
             if (
                 work.state.status in ENDED
                 or is_parked(work.state)
-                or any(effects.rolled_back is not None for effects in work.effects)
+                or any(effects.rolled_back is not None or effects.revised for effects in work.effects)
             ):
                 self._cache.drop(entry.run)
             elif self._cache.get(entry.run) is None:
@@ -354,7 +354,7 @@ class Cycle:
             try:
                 if connection is None or connection.closed:
                     connection = await store.connect(self._url, self._name)
-                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.Start):
+                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.GateNotes | cmd.Start):
                     # A gate that was decided meanwhile cannot be withdrawn: the run takes the decision in first.
                     for told in await self._untold(item.run):
                         connection = await self._single(connection, told, before)

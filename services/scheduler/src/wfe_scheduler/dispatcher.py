@@ -192,6 +192,8 @@ def _lease(work: Work, dispatch: Dispatch) -> m.Lease:
         total_deadline=None if clocks.total is None else dispatch.available_at + clocks.total,
         sealed=dispatch.sealed,
         owner=str(work.entry.owner),
+        approval=dispatch.approval,
+        digest=dispatch.digest,
     )
 
 
@@ -215,6 +217,8 @@ def _claimed(step: ClaimedStep) -> m.Lease:
         total_deadline=step.total_deadline,
         sealed=step.sealed,
         owner=str(step.owner),
+        approval=step.approval,
+        digest=step.digest,
     )
 
 
