@@ -73,11 +73,11 @@ def test_a_gate_sends_a_step_back(run):
     steps = """
 - {id: draft, call: {handler: h, input: "${{ revision.reason }}"}}
 - {id: g, approval: {title: t, approvers: {users: [u]}, revise: {step: draft}}}
-- {id: done, set: "${{ steps.draft.output }}"}
+- {id: done, set: {text: "${{ steps.draft.output }}"}}
 """
     decisions = [Decide("revise", comment="shorter"), Decide("approve")]
     result = run(steps, {"draft": Gives(echo=True), "g": decisions})
-    assert (result.status, result.step("done").output) == ("completed", "shorter")
+    assert (result.status, result.step("done").output) == ("completed", {"text": "shorter"})
     with pytest.raises(TypeError, match="sends nothing back"):
         run("- {id: g, approval: {title: t, approvers: {users: [u]}}}", {"g": Decide("revise")})
 

@@ -24,7 +24,7 @@ from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Cel, Plan
 from wfe_engine.state import ENDED, READY, WAITING, WAITING_APPROVAL, Fault, RunState
 from wfe_engine.turn import Env
-from wfe_engine.values import ExpressionFault, SEALED, Values, record_key
+from wfe_engine.values import SEALED, ExpressionFault, Values, record_key
 from wfe_language import CelEvaluator, ExpressionError, check_input
 
 from wfe_simulator.mocks import Decide, Fails, Gives, Mocks, Request, Silence, Tells
