@@ -40,7 +40,7 @@ async def everything(world: Any) -> list[Any]:
     """All that a look could have changed."""
     async with world.database.connection() as connection:
         return [
-            await fetch_all(connection, f"SELECT t::text FROM {table} t ORDER BY 1")  # noqa: S608
+            await fetch_all(connection, f"SELECT t::text FROM {table} t ORDER BY 1")
             for table in ("gates", "gate_votes", "gate_notes", "gate_links", "runs")
         ]
 

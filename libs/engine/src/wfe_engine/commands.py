@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from wfe_engine.state import Fault, Scope
+from wfe_engine.values import Record
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,12 +183,14 @@ class Rollback(Command, frozen=True, kw_only=True):
         seq: Last event it holds.
         scopes: Its scopes.
         inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
+        records: Steps that had finished by then, by `record_key`; None for those of now.
     """
 
     snapshot: str
     seq: int
     scopes: dict[str, Scope]
     inputs: dict[str, bytes] = {}
+    records: dict[str, Record] | None = None
 
 
 class Advance(Command, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from wfe_engine.scopes import depth
 from wfe_engine.state import ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Scope, Step
 from wfe_engine.turn import Turn
 from wfe_engine.unwind import end_step
+from wfe_engine.values import Record
 
 
 def frontier(scopes: dict[str, Scope]) -> dict[str, Scope]:
@@ -94,6 +95,10 @@ def roll_back(turn: Turn, command: cmd.Rollback) -> None:
     )
     if deadline is not None and turn.state.paused_at is None:
         turn.effects.timers[0] = deadline
+    if command.records is not None:
+        # A step that was done again since counts as it was then; what came later is not there at all.
+        turn.added.update(dict.fromkeys(turn.env.values.records, Record(status=ROLLED_BACK)))
+        turn.added.update(command.records)
     turn.effects.rolled_back = command.seq
     turn.effects.undone = live_numbers(command.scopes)
     rows_of_containers(turn, command.inputs)

@@ -132,7 +132,7 @@ class Batch:
         self.release = Columns(2)
         self.rolled_back = Columns(2)
         self.undone = Columns(2)
-        self.revised = Columns(4)
+        self.revised = Columns(5)
         self.keys = Columns(4)
         self.sealed = Columns(3)
         self.copies = Columns(4)
@@ -235,7 +235,7 @@ class Batch:
         for gate, upto in effects.noted:
             self.noted.add(UUID(gate), upto)
         for again in effects.revised:
-            self.revised.add(run, again.scope, again.path, again.prefix)
+            self.revised.add(run, again.seq, again.scope, again.path, again.prefix)
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state.decode())
         if effects.hold:

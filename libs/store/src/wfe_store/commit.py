@@ -67,6 +67,7 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.FINISH, batch.finished, after=(now, batch.finished.count))
     add(sql.ROLL_BACK_STEPS, batch.rolled_back)
     add(sql.UNDO_STEPS, batch.undone)
+    add(sql.RESTORE_STEPS, batch.rolled_back)
     add(sql.REVISE_STEPS, batch.revised)
     add(sql.PUT_STEPS, batch.steps, after=(now,))
     add(sql.REDISPATCH, batch.redispatch, after=(batch.redispatch.count,))

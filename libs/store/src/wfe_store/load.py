@@ -16,14 +16,25 @@ from wfe_engine.values import Record, record_key
 from wfe_store.pool import Connection
 
 
-class LoadedRun(msgspec.Struct, kw_only=True):
+class LoadedSteps(msgspec.Struct, kw_only=True):
+    """What expressions see of a run's steps.
+
+    Attributes:
+        records: Its finished steps that expressions can still see, by `record_key`.
+        inputs: Recorded inputs of the steps that have not completed, by number.
+        gates: The last gate of such steps.
+    """
+
+    records: dict[str, Record]
+    inputs: dict[int, bytes]
+    gates: dict[int, str]
+
+
+class LoadedRun(LoadedSteps, kw_only=True):
     """A run as the store has it.
 
     Attributes:
         input: Values of its variables, sealed ones as placeholders.
-        records: Its finished steps that expressions can still see, by `record_key`.
-        inputs: Recorded inputs of the steps that have not completed, by number.
-        gates: The last gate of such steps.
     """
 
     run: UUID
@@ -38,9 +49,6 @@ class LoadedRun(msgspec.Struct, kw_only=True):
     labels: dict[str, str]
     created_by: UUID
     created_at: datetime
-    records: dict[str, Record]
-    inputs: dict[int, bytes]
-    gates: dict[int, str]
 
 
 _RUNS = """
@@ -101,8 +109,8 @@ def _prefixes(state: RunState) -> list[str]:
 
 
 def _take(
-    run: LoadedRun, live: set[int], no: int, path: str, scope: str, status: str, given: str | None, output: str | None,
-    error: str | None, attempts: int, gate: str | None,
+    run: LoadedSteps, live: set[int], no: int, path: str, scope: str, status: str, given: str | None,
+    output: str | None, error: str | None, attempts: int, gate: str | None,
 ) -> None:  # fmt: skip
     if no not in live:
         run.records[record_key(scope, path.rpartition("/")[2])] = Record(
@@ -143,12 +151,23 @@ class SnapshotState(msgspec.Struct, kw_only=True):
 
     Attributes:
         void: A rollback went behind it; what it stands on is undone.
+        records: Steps that had finished by then and that expressions can still see, by `record_key`.
     """
 
     id: UUID
     seq: int
     state: RunState
     void: bool
+    records: dict[str, Record]
+
+
+_RECORDS = """
+SELECT s.no, s.path, s.scope, CASE WHEN s.undone_seq > %(seq)s THEN s.undone_status ELSE s.status END, s.output,
+    s.error, s.attempts
+FROM steps s WHERE s.run_id = %(run)s AND s.seq <= %(seq)s AND (s.status <> 'rolled_back' OR s.undone_seq > %(seq)s)
+    AND (s.scope = '' OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) AS p WHERE starts_with(s.scope, p)))
+ORDER BY s.no
+"""
 
 
 async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> SnapshotState | None:
@@ -166,7 +185,15 @@ async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot
     row = await cursor.fetchone()
     if row is None:
         return None
-    return SnapshotState(id=row[0], seq=row[1], state=decode_state(row[2]), void=row[3])
+    state = decode_state(row[2])
+    given = {"run": run, "seq": row[1], "prefixes": _prefixes(state)}
+    cursor = await connection.execute(_RECORDS, given)
+    then = LoadedSteps(records={}, inputs={}, gates={})
+    live = {step.no for _, _, step in state.steps()}
+    for no, path, scope, status, output, error, attempts in await cursor.fetchall():
+        if no not in live:
+            _take(then, live, no, path, scope, status, None, output, error, attempts, None)
+    return SnapshotState(id=row[0], seq=row[1], state=state, void=row[3], records=then.records)
 
 
 async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int]) -> dict[int, bytes]:

@@ -256,10 +256,17 @@ WHERE s.run_id = d.run_id AND s.no = d.no
 
 #: A gate sent them back: their rows are rolled back, and those of the steps inside of them.
 REVISE_STEPS = """
-UPDATE steps s SET status = 'rolled_back'
-FROM unnest(%b::uuid[], %b::text[], %b::text[], %b::text[]) AS d (run_id, scope, path, prefix)
+UPDATE steps s SET status = 'rolled_back', undone_seq = d.seq, undone_status = s.status
+FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[]) AS d (run_id, seq, scope, path, prefix)
 WHERE s.run_id = d.run_id AND s.status <> 'rolled_back'
     AND ((s.scope = d.scope AND s.path = d.path) OR starts_with(s.scope, d.prefix))
+"""
+
+#: A run that goes back behind such a moment has them again.
+RESTORE_STEPS = """
+UPDATE steps s SET status = s.undone_status, undone_seq = NULL, undone_status = NULL
+FROM unnest(%b::uuid[], %b::int[]) AS d (run_id, seq)
+WHERE s.run_id = d.run_id AND s.seq <= d.seq AND s.undone_seq > d.seq
 """
 
 INSERT_KEYS = """
@@ -275,10 +282,11 @@ INSERT INTO sealed_values (run_id, name, ciphertext) SELECT * FROM unnest(%b::uu
 COPY_STEPS = """
 INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts, lease_losses,
     input, output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
-SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
+SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind,
+    CASE WHEN s.undone_seq > d.seq THEN s.undone_status ELSE s.status END, 1, s.attempts, s.max_attempts,
     s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at, s.ended_at
 FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::text[]) AS d (run_id, source, seq, live)
-JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND s.status <> 'rolled_back'
+JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq AND (s.status <> 'rolled_back' OR s.undone_seq > d.seq)
     AND NOT d.live::jsonb @> to_jsonb(s.no)
 """
 

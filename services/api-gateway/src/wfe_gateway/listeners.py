@@ -23,7 +23,7 @@ _NOT_FROM_CLIENTS: tuple[dict[str, str], ...] = ({"prefix": "x-envoy-"}, {"exact
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
 _NOT_OVER_REST: tuple[dict[str, str], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
 #: What the tokens of one-time links begin with.
-LINK_TOKEN = "wfl_"
+LINK_MARK = "wfl_"
 _HIDDEN = "[the path holds a token]"
 _ACCESS_LOG = {
     "time": "%START_TIME%",
@@ -176,7 +176,7 @@ def _log(settings: GatewaySettings, format_: dict[str, str], *, secret: bool) ->
         path=str(settings.access_log),
         log_format={"json_format": format_},
     )
-    holds = {"name": ":path", "string_match": {"contains": LINK_TOKEN}, "invert_match": not secret}
+    holds = {"name": ":path", "string_match": {"contains": LINK_MARK}, "invert_match": not secret}
     return {"name": "access_log", "filter": {"header_filter": {"header": holds}}, "typed_config": config}
 
 

@@ -144,7 +144,9 @@ class Engine:
                 next_no=snapshot.state.next_no,
                 inputs=await self._inputs(run_id, snapshot),
             )
-            return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+            return await self._begin(
+                caller, run, published, new, command, source.input, given, snapshot.records, reason
+            )
 
         return await self._once(caller, idempotency_key, body_hash, begin)
 
@@ -298,6 +300,7 @@ class Engine:
             seq=snapshot.seq,
             scopes=snapshot.state.scopes,
             inputs=await self._inputs(run_id, snapshot),
+            records=snapshot.records,
         )
         await self._submit(run_id, command, caller, reason)
 
