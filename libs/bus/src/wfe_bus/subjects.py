@@ -12,6 +12,7 @@
 | `wfe.x.<executor>.stop` | scheduler | that executor | - |
 | `wfe.s.ready` | scheduler | all schedulers | - |
 | `wfe.s.run` | approvals | all schedulers; the first to decide wins | - |
+| `wfe.s.start` | approvals | one scheduler (queue group) | Started |
 | `wfe.s.watching` | scheduler | all schedulers | - |
 | `wfe.s.moved.<scheduler>` | scheduler | that scheduler | - |
 | `wfe.s.template` | scheduler | all schedulers | - |
@@ -30,6 +31,7 @@ FETCH = "wfe.fetch"
 UNSEAL = "wfe.unseal"
 READY = "wfe.s.ready"
 RUN = "wfe.s.run"
+START = "wfe.s.start"
 WATCHING = "wfe.s.watching"
 TEMPLATE = "wfe.s.template"
 
@@ -40,7 +42,7 @@ SCHEDULERS = "schedulers"
 PERMISSIONS: dict[str, dict[str, list[str]]] = {
     "scheduler": {"publish": ["wfe.>", "_INBOX.>"], "subscribe": ["wfe.>", "_INBOX.scheduler.>"]},
     "approvals": {
-        "publish": ["wfe.s.run", "wfe.ping.>", "_INBOX.>"],
+        "publish": ["wfe.s.run", "wfe.s.start", "wfe.ping.>", "_INBOX.>"],
         "subscribe": ["wfe.ping.approvals", "_INBOX.approvals.>"],
     },
     "executor": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -97,15 +98,22 @@ def _text(data: bytes | None) -> str | None:
     return None if data is None else data.decode()
 
 
+def _nobody(_owner: UUID) -> bool:
+    return False
+
+
 class Batch:
     """The rows of a cycle, by statement.
 
     Args:
         now: Moment of everything in it; Unix seconds by the run store's clock.
+        told: Whether events of an owner may have to be told outside: it has subscriptions, as far as is known.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, told: Callable[[UUID], bool] = _nobody) -> None:
         self.now = now
+        self._told = told
+        self.outbox = Columns(4)
         self.new_runs = Columns(20)
         self.runs = Columns(11)
         self.events = Columns(6)
@@ -136,6 +144,8 @@ class Batch:
         for event, actor, reason in write.events:
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event).decode())
             seq += 1
+        if seq > write.first_seq and self._told(write.owner):
+            self.outbox.add(write.owner, run, write.first_seq, seq - 1)
         for effects in write.effects:
             self._effects(write, effects)
 

@@ -80,6 +80,7 @@ def _script(batch: Batch) -> list[tuple[str, Sequence[Any]]]:
     add(sql.TOLD_GATES, batch.told, before=(now,))
     add(sql.INSERT_SNAPSHOTS, batch.snapshots, before=(now,))
     add(sql.INSERT_EVENTS, batch.events, before=(now,))
+    add(sql.INSERT_OUTBOX, batch.outbox)
     return script
 
 

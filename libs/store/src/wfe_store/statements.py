@@ -52,6 +52,15 @@ FROM unnest(%b::uuid[], %b::int[], %b::text[], %b::text[], %b::text[], %b::text[
     AS d (run_id, seq, type, actor, reason, data)
 """
 
+#: Runs with new events of owners that have subscriptions. The caller knows which owners those are, or, for a while
+#: after it lost sight of them, asks for all: what counts is what is stored.
+INSERT_OUTBOX = """
+INSERT INTO webhook_outbox (owner_id, run_id, first_seq, last_seq)
+SELECT d.owner_id, d.run_id, d.first_seq, d.last_seq
+FROM unnest(%b::uuid[], %b::uuid[], %b::int[], %b::int[]) AS d (owner_id, run_id, first_seq, last_seq)
+WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.owner_id = d.owner_id AND w.disabled_at IS NULL)
+"""
+
 PUT_STEPS = """
 INSERT INTO steps (run_id, no, path, iteration, visit, kind, status, seq, input, output, error, gate_id, due_at,
     created_at, started_at, ended_at)

@@ -27,6 +27,7 @@ from wfe_engine.state import RunState
 from wfe_engine.values import SEALED, Record, Values
 from wfe_language import check_input
 from wfe_servicekit.auth import Caller
+from wfe_servicekit.seal import Sealer
 from wfe_store.batch import NewRun
 from wfe_store.commit import Lost
 from wfe_store.leases import live_handlers
@@ -40,7 +41,6 @@ from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.plans import Plans, Published
-from wfe_scheduler.seal import Sealer
 from wfe_scheduler.watch import Nudges, Watchers
 
 _encode = msgspec.json.encode
@@ -83,6 +83,7 @@ class Engine:
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
+        trigger: str = "api",
     ) -> StartedRun:
         """Start a run and answer once it is durable.
 
@@ -99,12 +100,12 @@ class Engine:
                 raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
             run = new_run_id()
             shown, sealed = self._seal(run, published, values)
-            new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
+            new = self._new(caller, published, shown, labels, trigger, idempotency_key, body_hash)
             new.sealed = sealed
             command = cmd.Start(
                 template=str(published.template),
                 template_version=published.version,
-                trigger="api",
+                trigger=trigger,
                 input=shown,
                 labels=labels,
             )

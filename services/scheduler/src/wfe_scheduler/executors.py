@@ -15,6 +15,7 @@ from wfe_bus.connection import MESSAGE_BYTES
 from wfe_engine import commands as cmd
 from wfe_engine.errors import ResourceExhausted, Unavailable
 from wfe_engine.state import Fault
+from wfe_servicekit.seal import Sealer
 from wfe_store import leases as stored
 from wfe_store.load import load_request, load_sealed
 from wfe_store.pool import Database
@@ -23,7 +24,6 @@ from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.dispatcher import Dispatcher, first_part
 from wfe_scheduler.entries import Item
-from wfe_scheduler.seal import Sealer
 from wfe_scheduler.work import Stale
 
 _log = structlog.get_logger("wfe.scheduler.executors")

@@ -57,9 +57,13 @@ class NotCel(ValueError):
         self.problems = problems
 
 
+#: What expressions outside of templates may begin with: filters over events, filters and mappings of hooks.
+OUTSIDE_ROOTS = (("event",), ("body", "headers"))
+
+
 @functools.cache
-def environment() -> cel.Env:
-    """The one environment. Making it takes a tenth of a second, mostly the library's own start.
+def environment(roots: tuple[str, ...] = ROOTS + LATER_ROOTS) -> cel.Env:
+    """The environment of templates, or of other roots. The first takes a tenth of a second, mostly the library's start.
 
     CEL has no arithmetic between whole and fractional numbers, and JSON does not tell 2 from 2.0: whether
     `vars.amount * 1.5` works would depend on how the amount was written. So the four operators are declared
@@ -68,7 +72,7 @@ def environment() -> cel.Env:
     excluded = "".join(f'    - name: "_{sign}_"\n' for sign in _ARITHMETIC)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(f"name: wfe\nstdlib:\n  exclude_functions:\n{excluded}"),
-        variables=dict.fromkeys(ROOTS + LATER_ROOTS, cel.Type.DYN),
+        variables=dict.fromkeys(roots, cel.Type.DYN),
         functions=[_operator(sign, *rest) for sign, rest in _ARITHMETIC.items()],
         extensions=[ext_strings.ExtStrings()],
     )
@@ -85,8 +89,12 @@ def _operator(sign: str, word: str, kinds: tuple[str, ...], mixed: Callable[[Any
     return cel.FunctionDecl(f"_{sign}_", overloads)
 
 
-def compile_cel(source: str) -> cel.Expression:
+def compile_cel(source: str, roots: tuple[str, ...] = ROOTS + LATER_ROOTS) -> cel.Expression:
     """Compiles and type-checks; bounded by `MOST_SOURCE` bytes, and by the library to 32 levels.
+
+    Args:
+        source: The expression.
+        roots: Names it may begin with; those of templates unless said otherwise.
 
     Raises:
         NotCel: It is too long or does not compile.
@@ -94,7 +102,7 @@ def compile_cel(source: str) -> cel.Expression:
     if len(source) > MOST_SOURCE or len(source.encode(errors="replace")) > MOST_SOURCE:
         raise NotCel([Problem(None, f"it is longer than {MOST_SOURCE} bytes")])
     try:
-        return environment().compile(source)
+        return environment(roots).compile(source)
     except (RuntimeError, UnicodeError) as error:
         raise NotCel(_problems(source, str(error))) from None
 

@@ -13,7 +13,7 @@ import msgspec
 from cel_expr_python import cel
 from wfe_engine import plan
 
-from wfe_language.expressions.environment import NotCel, compile_cel
+from wfe_language.expressions.environment import OUTSIDE_ROOTS, NotCel, compile_cel
 from wfe_language.expressions.scan import functions
 
 #: Bytes of JSON an expression may give.
@@ -79,7 +79,7 @@ class CelEvaluator:
                 types), loops too much, or gives what is not JSON or more than the limits above.
         """
         try:
-            value = self._compiled(expression.source).eval(data=project(expression, bindings))
+            value = self._compile(expression).eval(data=project(expression, bindings))
         except NotCel as error:
             raise ExpressionError(f"It does not compile: {error}.", expression.source) from None
         except (RuntimeError, UnicodeError, TypeError, ValueError, OverflowError) as error:
@@ -94,6 +94,27 @@ class CelEvaluator:
         if size > MOST_RESULT:
             raise ExpressionError(f"It gives {size} bytes, more than {MOST_RESULT}.", expression.source)
         return result
+
+    def _compile(self, expression: plan.Cel) -> cel.Expression:
+        named = tuple(root for root, _ in expression.roots)
+        return self._compiled(expression.source, named) if named in OUTSIDE_ROOTS else self._compiled(expression.source)
+
+
+def outside_expression(source: str, roots: tuple[str, ...]) -> plan.Cel:
+    """An expression that stands outside of templates, compiled once to see that it can be.
+
+    Args:
+        source: CEL, without braces.
+        roots: One of OUTSIDE_ROOTS: the names it may begin with.
+
+    Raises:
+        ExpressionError: It does not compile.
+    """
+    try:
+        compile_cel(source, roots)
+    except NotCel as error:
+        raise ExpressionError(f"It does not compile: {error}.", source) from None
+    return plan.Cel(source, tuple((root, "") for root in roots))
 
 
 def project(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:
