@@ -26,6 +26,7 @@ from wfe.api.v1 import (
     identity_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 from yarl import URL
@@ -35,6 +36,7 @@ FILES = (
     identity_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 

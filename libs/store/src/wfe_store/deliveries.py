@@ -47,6 +47,21 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """How many deliveries a sender can take.
+
+    Attributes:
+        rooms: Of each subscription it knows.
+        known: Of those together.
+        new: Of all others together; of each of them one.
+    """
+
+    rooms: Mapping[UUID, int]
+    known: int
+    new: int
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an attempt.
 
@@ -97,29 +112,34 @@ class Delivery:
 
 # The subscriptions with something pending are found by skipping through the index, so what it costs is one look for
 # each of them, however much waits for it.
-_TAKE = """
+_DUE = """
+    CROSS JOIN LATERAL (
+        SELECT x.id FROM webhook_deliveries x
+        WHERE x.webhook_id = w.id AND x.status = 'pending' AND NOT x.held AND x.next_at <= now()
+        ORDER BY x.next_at LIMIT {} FOR UPDATE SKIP LOCKED
+    ) d
+"""
+_TAKE = f"""
 WITH RECURSIVE q (webhook_id) AS (
     (SELECT webhook_id FROM webhook_deliveries WHERE status = 'pending' AND NOT held ORDER BY webhook_id LIMIT 1)
     UNION ALL
     SELECT (SELECT d.webhook_id FROM webhook_deliveries d WHERE d.status = 'pending' AND NOT d.held
         AND d.webhook_id > q.webhook_id ORDER BY d.webhook_id LIMIT 1)
     FROM q WHERE q.webhook_id IS NOT NULL
-), picked AS MATERIALIZED (
-    SELECT d.id, w.version FROM q
+), w AS MATERIALIZED (
+    SELECT w.id, w.version, k.room FROM q
     JOIN webhooks w ON w.id = q.webhook_id AND w.disabled_at IS NULL AND coalesce(w.paused_until <= now(), true)
-    LEFT JOIN unnest(%(webhooks)s::uuid[], %(rooms)s::int[]) AS k (webhook_id, room) ON k.webhook_id = q.webhook_id
-    CROSS JOIN LATERAL (
-        SELECT x.id FROM webhook_deliveries x
-        WHERE x.webhook_id = q.webhook_id AND x.status = 'pending' AND NOT x.held AND x.next_at <= now()
-        ORDER BY x.next_at LIMIT coalesce(k.room, %(room)s) FOR UPDATE SKIP LOCKED
-    ) d
-    LIMIT %(limit)s
+    LEFT JOIN unnest(%(webhooks)s::uuid[], %(rooms)s::int[]) AS k (webhook_id, room) ON k.webhook_id = w.id
+), known AS MATERIALIZED (
+    SELECT d.id, w.version FROM w {_DUE.format("w.room")} WHERE w.room > 0 LIMIT %(known)s
+), new AS MATERIALIZED (
+    SELECT d.id, w.version FROM w {_DUE.format("1")} WHERE w.room IS NULL LIMIT %(new)s
 )
 UPDATE webhook_deliveries t SET claim = t.claim + 1, next_at = now() + make_interval(secs => %(lease)s)
-FROM picked p, webhook_messages m
+FROM (SELECT * FROM known UNION ALL SELECT * FROM new) p, webhook_messages m
 WHERE t.id = p.id AND m.id = t.message_id AND t.status = 'pending'
 RETURNING t.id, t.claim, t.webhook_id, p.version, t.attempts, t.unfiltered, t.run_id, t.message_id, m.body
-"""
+"""  # noqa: S608 - no input in it
 _END = """
 UPDATE webhook_deliveries t SET status = d.status, attempts = t.attempts + CASE WHEN d.entry = '' THEN 0 ELSE 1 END,
     log = CASE WHEN d.entry = '' THEN t.log ELSE (t.log || d.entry)[greatest(1, cardinality(t.log) + 2 - %s):] END,
@@ -144,20 +164,19 @@ class Deliveries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, rooms: Mapping[UUID, int], *, room: int, limit: int, lease: float) -> list[Job]:
-        """Take due deliveries for sending: of each subscription at most its room, and `limit` in all.
+    async def take(self, room: Room, *, lease: float) -> list[Job]:
+        """Take due deliveries for sending, as far as there is room.
 
         What another sender is taking at this moment is passed over. When the lease is over and no outcome came, it is
         due again.
 
         Args:
-            rooms: Subscriptions whose room is not the usual one.
-            room: The usual one.
-            limit: In all.
+            room: How many.
             lease: Seconds.
         """
         values = {
-            "webhooks": list(rooms), "rooms": list(rooms.values()), "room": room, "limit": limit, "lease": lease,
+            "webhooks": list(room.rooms), "rooms": list(room.rooms.values()), "known": room.known, "new": room.new,
+            "lease": lease,
         }  # fmt: skip
         async with self._database.connection() as connection:
             return [Job(*row) for row in await fetch_all(connection, _TAKE, values)]

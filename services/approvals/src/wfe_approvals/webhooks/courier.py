@@ -58,7 +58,6 @@ class Courier:
         pool: Pool,
         wanted: Wanted,
         *,
-        at_once: int,
         schedule: Sequence[float],
         attempt_seconds: float,
         patience: timedelta,
@@ -69,7 +68,6 @@ class Courier:
         self._session = session
         self._pool = pool
         self._wanted = wanted
-        self._at_once = at_once
         self._schedule = schedule
         self._attempt_seconds = attempt_seconds
         self._patience = patience
@@ -80,21 +78,16 @@ class Courier:
 
     async def take(self) -> bool:
         """Take due deliveries and begin to send them; whether more may be due."""
-        limit = self._endpoints.room
-        if limit <= 0:
+        room = self._endpoints.room()
+        if room.known <= 0:
             return False
-        jobs = await self._deliveries.take(
-            self._endpoints.rooms(),
-            room=self._at_once,
-            limit=limit,
-            lease=self._attempt_seconds + LEASE_MARGIN,
-        )
+        jobs = await self._deliveries.take(room, lease=self._attempt_seconds + LEASE_MARGIN)
         await self._endpoints.load(jobs)
         for job in jobs:
-            endpoint = self._endpoints.begin(job)
-            if endpoint is not None:
-                self._spawn(self._deliver(job, endpoint))
-        return len(jobs) == limit
+            begun = self._endpoints.begin(job)
+            if begun is not None:
+                self._spawn(self._deliver(job, *begun))
+        return len(jobs) >= room.known
 
     async def run(self, poll_seconds: float) -> None:
         """Take deliveries whenever somebody nudges, and every `poll_seconds`, until cancelled."""
@@ -184,8 +177,8 @@ class Courier:
         self._ended.append((outcome, verdict))
         self._wake.set()
 
-    async def _deliver(self, job: Job, endpoint: Endpoint) -> None:
-        began, began_slow, works = time.monotonic(), endpoint.slow, not endpoint.failing
+    async def _deliver(self, job: Job, endpoint: Endpoint, number: int) -> None:
+        began, works = time.monotonic(), not endpoint.failing
         try:
             if job.unfiltered:
                 outcome = await self._filter(job, endpoint)
@@ -197,7 +190,7 @@ class Courier:
         except Exception:  # noqa: BLE001 - it is due again when the lease is over
             _log.exception("delivery_not_attempted", webhook=str(job.webhook_id))
         finally:
-            self._endpoints.end(endpoint, began_slow, works=works, began=began)
+            self._endpoints.end(endpoint, number, works=works, took=time.monotonic() - began)
             self.nudged.set()
 
     async def _filter(self, job: Job, endpoint: Endpoint) -> Outcome | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count, islice
 from uuid import UUID
 
 from wfe_servicekit.seal import Sealer
-from wfe_store.deliveries import Job
+from wfe_store.deliveries import Job, Room
 from wfe_store.webhooks import Webhook, Webhooks
 
 from wfe_approvals.webhooks.signing import Signer
@@ -24,31 +26,36 @@ class Endpoint:
 
     Attributes:
         webhook: The subscription, at the version its jobs had; None before the first load.
-        in_flight: Attempts under way.
-        failing: The last attempt failed: one attempt at a time until one succeeds.
-        slow: It failed, or took long.
+        signers: One for each key, and when it expires.
+        under_way: When the attempts under way began, oldest first, by number.
+        failing: The last attempt failed, or none was made yet: one at a time until one succeeds.
+        slow: It is failing, or the last answer took long.
     """
 
-    __slots__ = ("failing", "in_flight", "signers", "slow", "webhook")
+    __slots__ = ("failing", "signers", "slow", "under_way", "webhook")
 
     def __init__(self) -> None:
         self.webhook: Webhook | None = None
         self.signers: list[tuple[Signer, datetime | None]] = []
-        self.in_flight = 0
-        self.failing = False
-        self.slow = False
+        self.under_way: dict[int, float] = {}
+        self.failing = True
+        self.slow = True
 
     def live_signers(self) -> list[Signer]:
         """Those whose key has not expired."""
         now = datetime.now(UTC)
         return [signer for signer, expires in self.signers if expires is None or expires > now]
 
+    def is_slow(self, now: float) -> bool:
+        """Whether it is slow, or is just being so."""
+        return self.slow or any(now - began > SLOW_SECONDS for began in islice(self.under_way.values(), 1))
+
 
 class Endpoints:
     """All of them.
 
-    Receivers that are slow or fail may take at most half of what can be under way at once, so however many they are,
-    the others find room.
+    Receivers that are new, slow or fail may take at most half of what can be under way at once, so however many they
+    are, the others find room.
 
     Args:
         at_once: Attempts under way to one receiver, at most.
@@ -61,26 +68,24 @@ class Endpoints:
         self._at_once = at_once
         self._in_all = in_all
         self._known: dict[UUID, Endpoint] = {}
+        self._numbers = count()
         self._busy = 0
-        self._busy_slow = 0
 
-    @property
-    def room(self) -> int:
-        """Attempts that may be begun now, in all."""
-        return self._in_all - self._busy
-
-    def rooms(self) -> dict[UUID, int]:
-        """Attempts that may be begun for each receiver whose room is not the usual one."""
-        slow_left = self._in_all // 2 - self._busy_slow
-        found = {}
-        for webhook_id, endpoint in self._known.items():
-            limit = 1 if endpoint.failing else self._at_once
-            room = max(0, limit - endpoint.in_flight)
-            if endpoint.slow:
-                room = min(room, max(0, slow_left))
-            if room != self._at_once:
-                found[webhook_id] = room
-        return found
+    def room(self) -> Room:
+        """What may be begun now."""
+        now = time.monotonic()
+        slow = [(key, one) for key, one in self._known.items() if one.is_slow(now)]
+        of_slow = {key for key, _ in slow}
+        left = self._in_all // 2 - sum(len(one.under_way) for _, one in slow)
+        rooms = {
+            key: max(0, self._at_once - len(one.under_way)) for key, one in self._known.items() if key not in of_slow
+        }
+        random.shuffle(slow)
+        for key, one in slow:
+            limit = 1 if one.failing else self._at_once
+            rooms[key] = max(0, min(limit - len(one.under_way), left))
+            left -= rooms[key]
+        return Room(rooms=rooms, known=self._in_all - self._busy, new=max(0, min(left, self._in_all - self._busy)))
 
     async def load(self, jobs: Sequence[Job]) -> None:
         """Make sure that the receivers of jobs are known as they are now.
@@ -116,30 +121,29 @@ class Endpoints:
             raise RuntimeError("WFE_SEAL_KEY_FILE is not set, and webhooks have secrets")
         return self._sealer.unseal(webhook_id, str(secret_id), ciphertext).decode()
 
-    def begin(self, job: Job) -> Endpoint | None:
-        """Take room for an attempt; None when the subscription is gone."""
+    def begin(self, job: Job) -> tuple[Endpoint, int] | None:
+        """Take room for an attempt, and number it; None when the subscription is gone."""
         endpoint = self._known.get(job.webhook_id)
         if endpoint is None or endpoint.webhook is None:
             return None
-        endpoint.in_flight += 1
+        number = next(self._numbers)
+        endpoint.under_way[number] = time.monotonic()
         self._busy += 1
-        self._busy_slow += endpoint.slow
-        return endpoint
+        return endpoint, number
 
-    def end(self, endpoint: Endpoint, began_slow: bool, *, works: bool, began: float) -> None:
-        """Give the room back.
+    def end(self, endpoint: Endpoint, number: int, *, works: bool, took: float) -> None:
+        """Give the room of an attempt back.
 
         Args:
             endpoint: Whose.
-            began_slow: Whether it counted as slow when the attempt began.
-            works: Whether the attempt succeeded.
-            began: When, on the monotonic clock.
+            number: Of the attempt.
+            works: Whether it succeeded.
+            took: Seconds until the answer.
         """
-        endpoint.in_flight -= 1
+        del endpoint.under_way[number]
         self._busy -= 1
-        self._busy_slow -= began_slow
         endpoint.failing = not works
-        endpoint.slow = not works or time.monotonic() - began > SLOW_SECONDS
+        endpoint.slow = not works or took > SLOW_SECONDS
 
     def is_ordered(self, webhook_id: UUID) -> bool:
         """Whether events of one run go to it one after the other."""
@@ -148,4 +152,4 @@ class Endpoints:
 
     def _forget(self) -> None:
         if len(self._known) > MOST_IDLE:
-            self._known = {key: one for key, one in self._known.items() if one.in_flight or one.slow}
+            self._known = {key: one for key, one in self._known.items() if one.under_way}

@@ -106,7 +106,6 @@ async def start_outbound(
         session,
         pool,
         wanted,
-        at_once=settings.webhook_at_once,
         schedule=settings.webhook_schedule,
         attempt_seconds=settings.webhook_attempt_seconds,
         patience=timedelta(days=settings.webhook_patience_days),
