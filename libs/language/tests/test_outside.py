@@ -1,0 +1,32 @@
+"""Expressions that stand outside of templates."""
+
+from __future__ import annotations
+
+import pytest
+import wfe_language
+from wfe_language import CelEvaluator, ExpressionError, ExpressionPool, outside_expression
+
+
+def test_they_see_their_own_roots_and_no_others():
+    expression = outside_expression('event.type == "a" && event.n > 1', ("event",))
+    assert CelEvaluator().evaluate(expression, {"event": {"type": "a", "n": 2}}) is True
+    for source in ("vars.x", "body.x", "event.", "nobody", ""):
+        with pytest.raises(ExpressionError):
+            outside_expression(source, ("event",))
+    expression = outside_expression('headers["x-a"] + body.b', ("body", "headers"))
+    assert CelEvaluator().evaluate(expression, {"headers": {"x-a": "1"}, "body": {"b": "2"}}) == "12"
+
+
+def test_templates_do_not_see_them():
+    source = "name: x\nsteps:\n  - id: a\n    set: {b: '${{ event.type + \"x\" }}'}\n"
+    assert wfe_language.validate(source)
+
+
+async def test_the_pool_evaluates_them_in_bounded_time():
+    slow = "event.l.map(a, event.l.map(b, event.l.map(c, a + b + c)))"
+    async with ExpressionPool(size=1, cpu_seconds=0.05) as pool:
+        expression = outside_expression("event.l.exists(x, x == 2)", ("event",))
+        assert await pool.evaluate(expression, {"event": {"l": [1, 2]}}) is True
+        with pytest.raises(ExpressionError):
+            await pool.evaluate(outside_expression(slow, ("event",)), {"event": {"l": list(range(1000))}})
+        assert await pool.evaluate(expression, {"event": {"l": [1]}}) is False
