@@ -44,7 +44,13 @@ async def stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
         folder=folder / "data",
         postgres=TEST_SETTINGS,
         samples=sample_folder(),
-        environment={"WFE_LEASE_SECONDS": str(LEASE_SECONDS)},
+        environment={
+            "WFE_LEASE_SECONDS": str(LEASE_SECONDS),
+            "WFE_EGRESS_ALLOW": "127.0.0.1",
+            "WFE_WEBHOOK_HTTP": "true",
+            "WFE_WEBHOOK_SCHEDULE": "[0, 0.3, 0.3, 0.3]",
+            "WFE_WEBHOOK_ATTEMPT_SECONDS": "3",
+        },
         executor_environment={
             "WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
             "WFE_EGRESS_ALLOW": "127.0.0.1",

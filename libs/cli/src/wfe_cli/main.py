@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import approvals, identity, raw, runs, templates, up
+from wfe_cli import approvals, identity, raw, runs, templates, up, webhooks
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -38,4 +38,6 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(webhooks.hooks, name="hooks")
 raw.register(app)
