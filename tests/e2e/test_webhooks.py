@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import itertools
 import json
 import socket
 import uuid
@@ -118,7 +119,7 @@ async def test_receivers_of_every_kind(sam: Rest, root: Rest, sample, subscribe,
         assert (gone["status"], gone["disabled_reason"]) == ("disabled", "gone")
         busy = await last("busy")
         moments = [datetime.fromisoformat(attempt["at"]) for attempt in busy["log"]]
-        assert all((b - a).total_seconds() >= 0.9 for a, b in zip(moments, moments[1:], strict=False))
+        assert all((b - a).total_seconds() >= 0.9 for a, b in itertools.pairwise(moments))
         release.set()
         receivers.answer("/broken", 200)
         answer = await root.post(

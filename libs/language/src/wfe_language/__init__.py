@@ -7,7 +7,14 @@ from collections.abc import Collection
 from wfe_engine.plan import Plan
 
 from wfe_language.compiler.template import TemplateReader
-from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap, outside_expression
+from wfe_language.expressions import (
+    CelEvaluator,
+    ExpressionError,
+    ExpressionPool,
+    is_cheap,
+    narrowed,
+    outside_expression,
+)
 from wfe_language.faults import Fault, TemplateFaults
 from wfe_language.loader import Place, Positions, load
 from wfe_language.spans import parse_span
@@ -25,6 +32,7 @@ __all__ = [
     "compile",
     "is_cheap",
     "load",
+    "narrowed",
     "outside_expression",
     "parse_span",
     "validate",

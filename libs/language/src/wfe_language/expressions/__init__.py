@@ -1,7 +1,7 @@
 """Expressions: CEL between `${{` and `}}`."""
 
 from wfe_language.expressions.environment import NotCel, compile_cel
-from wfe_language.expressions.evaluator import CelEvaluator, ExpressionError, is_cheap, outside_expression
+from wfe_language.expressions.evaluator import CelEvaluator, ExpressionError, is_cheap, narrowed, outside_expression
 from wfe_language.expressions.pool import ExpressionPool
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "NotCel",
     "compile_cel",
     "is_cheap",
+    "narrowed",
     "outside_expression",
 ]

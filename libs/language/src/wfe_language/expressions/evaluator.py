@@ -14,7 +14,7 @@ from cel_expr_python import cel
 from wfe_engine import plan
 
 from wfe_language.expressions.environment import OUTSIDE_ROOTS, NotCel, compile_cel
-from wfe_language.expressions.scan import functions
+from wfe_language.expressions.scan import functions, references
 
 #: Bytes of JSON an expression may give.
 MOST_RESULT = 256 * 1024
@@ -115,6 +115,34 @@ def outside_expression(source: str, roots: tuple[str, ...]) -> plan.Cel:
     except NotCel as error:
         raise ExpressionError(f"It does not compile: {error}.", source) from None
     return plan.Cel(source, tuple((root, "") for root in roots))
+
+
+@functools.lru_cache(maxsize=4096)
+def _paths(source: str, roots: tuple[str, ...]) -> tuple[tuple[str | int, ...], ...]:
+    """Static paths an expression follows, shorter ones first."""
+    found = {(reference.root, *reference.parts) for reference in references(source, roots)}
+    return tuple(sorted(found, key=lambda path: (len(path), repr(path))))
+
+
+def narrowed(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the bindings an expression that stands outside of templates looks at, as far as its text tells.
+
+    Handing values to CEL costs more than most expressions do.
+    """
+    found: dict[str, Any] = {}
+    for path in _paths(expression.source, tuple(root for root, _ in expression.roots)):
+        here, there = bindings, found
+        for depth, name in enumerate(path, 1):
+            if name not in here:
+                break
+            inner = here[name]  # type: ignore[index]
+            if depth == len(path) or not isinstance(inner, Mapping):
+                there[name] = inner  # type: ignore[index]
+                break
+            if there.get(name) is inner:  # type: ignore[call-overload]
+                break  # a shorter path took all of it
+            here, there = inner, there.setdefault(name, {})  # type: ignore[arg-type]
+    return found
 
 
 def project(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from wfe_approvals.webhooks.wanted import Wanted, filter_of
 MOST_ANSWER, MOST_KEPT, MOST_HEADERS = 64 * 1024, 2_048, 30
 #: Seconds a lease is longer than an attempt may take.
 LEASE_MARGIN = 15.0
-#: Seconds outcomes are gathered for before they are written together.
-GATHER_SECONDS = 0.01
+#: Seconds outcomes are gathered for before they are written together, and nudges before somebody looks what is due.
+GATHER_SECONDS = 0.025
 #: Seconds before a delivery whose filter could not be evaluated for want of room is looked at again.
 FILTER_AGAIN = 2.0
 
@@ -151,7 +151,10 @@ class Courier:
                 runs.add((job.webhook_id, job.run_id))
             if verdict is None:
                 continue
-            (fails if verdict.error else works).add(job.webhook_id)
+            if verdict.error:
+                fails.add(job.webhook_id)
+            elif self._endpoints.is_news(job.webhook_id):
+                works.add(job.webhook_id)
             if verdict.pause:
                 pauses[job.webhook_id] = max(verdict.pause, pauses.get(job.webhook_id, 0.0))
             if verdict.gone:

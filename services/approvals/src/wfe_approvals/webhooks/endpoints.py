@@ -17,6 +17,8 @@ from wfe_approvals.webhooks.signing import Signer
 
 #: Seconds an answer may take before its receiver counts as slow.
 SLOW_SECONDS = 1.0
+#: Seconds after which it is recorded again that a receiver works.
+NOTED_SECONDS = 15.0
 #: Receivers remembered while nothing is under way to them.
 MOST_IDLE = 10_000
 
@@ -30,9 +32,10 @@ class Endpoint:
         under_way: When the attempts under way began, oldest first, by number.
         failing: The last attempt failed, or none was made yet: one at a time until one succeeds.
         slow: It is failing, or the last answer took long.
+        noted: When it was last recorded that it works, on the monotonic clock; None after a failure.
     """
 
-    __slots__ = ("failing", "signers", "slow", "under_way", "webhook")
+    __slots__ = ("failing", "noted", "signers", "slow", "under_way", "webhook")
 
     def __init__(self) -> None:
         self.webhook: Webhook | None = None
@@ -40,6 +43,7 @@ class Endpoint:
         self.under_way: dict[int, float] = {}
         self.failing = True
         self.slow = True
+        self.noted: float | None = None
 
     def live_signers(self) -> list[Signer]:
         """Those whose key has not expired."""
@@ -143,7 +147,18 @@ class Endpoints:
         del endpoint.under_way[number]
         self._busy -= 1
         endpoint.failing = not works
+        if not works:
+            endpoint.noted = None
         endpoint.slow = not works or took > SLOW_SECONDS
+
+    def is_news(self, webhook_id: UUID) -> bool:
+        """Whether a success of it must be recorded: after a failure, and now and then, as others may see it fail."""
+        known, now = self._known.get(webhook_id), time.monotonic()
+        if known is not None and known.noted is not None and now - known.noted < NOTED_SECONDS:
+            return False
+        if known is not None:
+            known.noted = now
+        return True
 
     def is_ordered(self, webhook_id: UUID) -> bool:
         """Whether events of one run go to it one after the other."""

@@ -25,8 +25,8 @@ from wfe_approvals.webhooks.resolver import PooledResolver
 from wfe_approvals.webhooks.signing import Fresh
 from wfe_approvals.webhooks.wanted import Wanted
 
-#: Entries of the outbox that are turned into deliveries in one transaction.
-ENTRIES = 200
+#: Entries of the outbox that are turned into deliveries in one transaction; few, as sending stands still meanwhile.
+ENTRIES = 50
 #: Rows one statement of the sweep changes at most.
 SWEPT = 2_000
 SWEEP_SECONDS, PRUNE_SECONDS = 5.0, 600.0

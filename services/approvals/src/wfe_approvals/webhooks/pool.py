@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wfe_engine.plan import Cel
-from wfe_language import CelEvaluator, ExpressionPool, is_cheap
+from wfe_language import CelEvaluator, ExpressionPool, is_cheap, narrowed
 
 
 class Pool:
@@ -25,6 +25,7 @@ class Pool:
             ExpressionError: It fails, takes too long or needs too much memory; it would again.
             ResourceExhausted, Unavailable: There is no room for it now.
         """
+        bindings = narrowed(expression, bindings)
         if is_cheap(expression, bindings):
             return self._cel.evaluate(expression, bindings)
         async with self._starting:

@@ -12,7 +12,7 @@ import structlog
 from wfe_engine.errors import InvalidInput
 from wfe_engine.events import TYPES
 from wfe_engine.plan import Cel
-from wfe_language import CelEvaluator, ExpressionError, is_cheap, outside_expression
+from wfe_language import CelEvaluator, ExpressionError, is_cheap, narrowed, outside_expression
 from wfe_store.webhook_feed import Addressed, Happened
 from wfe_store.webhooks import Webhook
 
@@ -94,9 +94,9 @@ class Wanted:
         to, unfiltered = [], set()
         for webhook in webhooks:
             if webhook.filter:
-                bindings = {"event": event}
                 try:
                     expression = filter_of(webhook.filter)
+                    bindings = narrowed(expression, {"event": event})
                     if not is_cheap(expression, bindings):
                         unfiltered.add(webhook.id)
                     elif self._cel.evaluate(expression, bindings) is not True:
