@@ -402,3 +402,15 @@ async def test_removing_a_webhook_ends_it(world: World, receivers: Receivers) ->
         while await fetch_all(connection, "SELECT 1 FROM webhook_outbox"):
             await asyncio.sleep(0.02)
     assert receivers.calls == []
+
+
+async def test_a_secret_that_cannot_be_opened_stops_only_its_own(world: World, receivers: Receivers) -> None:
+    broken = await subscribe(world, f"{receivers.url}/broken")
+    async with world.database.connection() as connection:
+        await connection.execute("UPDATE webhook_secrets SET ciphertext = set_byte(ciphertext, 20, 1)")
+    await subscribe(world, f"{receivers.url}/well")
+    await happen(world)
+    await receivers.wait("/well", 1)
+    (delivery,) = await ended(world, broken.id)
+    assert "cannot be opened" in (await one(world, delivery)).log[0].error
+    assert receivers.at("/broken") == []

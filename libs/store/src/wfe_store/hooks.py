@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import select
-from wfe_engine.errors import NotFound, ResourceExhausted
+from wfe_engine.errors import NotFound, PermissionDenied, ResourceExhausted
 
 from wfe_store.paging import Page, compiled, fetch_page
 from wfe_store.pool import Connection, Database, fetch_one
@@ -74,6 +74,12 @@ _HOOKS = select(
 )  # fmt: skip
 
 
+_MAKER = (
+    "SELECT 1 FROM principals WHERE id = %s AND owner_id = %s AND disabled_at IS NULL"
+    " AND roles && ARRAY['operator', 'admin']"
+)
+
+
 class Hooks:
     """The hooks of the store."""
 
@@ -86,9 +92,15 @@ class Hooks:
         Raises:
             ResourceExhausted: The owner has too many.
             NotFound: The owner has no such template.
+            PermissionDenied: Its maker may start runs only with what a token says: ROLE_NOT_OWN.
         """
 
         async def work(connection: Connection) -> None:
+            if await fetch_one(connection, _MAKER, (made.created_by, made.owner_id)) is None:
+                raise PermissionDenied(
+                    "a hook acts while nobody is logged in, so its maker needs the role operator or admin of its own",
+                    reason="ROLE_NOT_OWN",
+                )
             template = await fetch_one(
                 connection, "SELECT 1 FROM templates WHERE id = %s AND owner_id = %s", (made.template_id, made.owner_id)
             )
@@ -131,12 +143,7 @@ class Hooks:
             if row is None:
                 return None
             hook = _hook(*row)
-            maker = await fetch_one(
-                connection,
-                "SELECT 1 FROM principals WHERE id = %s AND owner_id = %s AND disabled_at IS NULL"
-                " AND roles && ARRAY['operator', 'admin']",
-                (hook.created_by, hook.owner_id),
-            )
+            maker = await fetch_one(connection, _MAKER, (hook.created_by, hook.owner_id))
         return hook if maker is not None else None
 
     async def list(self, owner_id: UUID, *, limit: int, offset: int) -> Page[Hook]:

@@ -189,11 +189,24 @@ class Feed:
         async with self._database.connection() as connection:
             rows = await fetch_all(
                 connection,
-                "SELECT DISTINCT webhook_id, run_id FROM webhook_deliveries d WHERE status = 'pending' AND held"
-                " AND NOT EXISTS (SELECT 1 FROM webhook_deliveries m WHERE m.webhook_id = d.webhook_id"
-                " AND m.run_id = d.run_id AND m.status = 'pending' AND m.seq < d.seq) LIMIT 1000",
+                "SELECT h.webhook_id, h.run_id FROM (SELECT DISTINCT webhook_id, run_id FROM webhook_deliveries"
+                " WHERE status = 'pending' AND held) h WHERE NOT EXISTS (SELECT 1 FROM webhook_deliveries m"
+                " WHERE m.webhook_id = h.webhook_id AND m.run_id = h.run_id AND m.status = 'pending' AND NOT m.held)"
+                " LIMIT 1000",
             )
         await self.release({(webhook_id, run_id) for webhook_id, run_id in rows})
+
+
+async def announce(connection: Connection, owner_id: UUID, run_id: UUID, first_seq: int, last_seq: int) -> None:
+    """Put events of a run into the outbox, in the transaction that writes them, if its owner has subscriptions.
+
+    For whoever writes events outside of a commit cycle. The run's row must be locked: it keeps entries in order.
+    """
+    await connection.execute(
+        "INSERT INTO webhook_outbox (owner_id, run_id, first_seq, last_seq) SELECT %s, %s, %s, %s"
+        " WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.owner_id = %s AND w.disabled_at IS NULL)",
+        (owner_id, run_id, first_seq, last_seq, owner_id),
+    )
 
 
 async def _subscriptions(connection: Connection, owners: Collection[UUID]) -> list[Webhook]:
@@ -253,7 +266,7 @@ async def _insert(connection: Connection, found: Sequence[Addressed]) -> set[tup
     await connection.execute(
         "INSERT INTO webhook_deliveries (id, owner_id, webhook_id, message_id, run_id, seq, held, unfiltered, next_at)"
         " SELECT gen_random_uuid(), d.*, now() FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::uuid[], %s::int[],"
-        " %s::bool[], %s::bool[]) AS d",
+        " %s::bool[], %s::bool[]) AS d ON CONFLICT (webhook_id, message_id) DO NOTHING",
         [list(column) for column in zip(*rows, strict=True)],
     )
     return held

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from itertools import count, islice
 from uuid import UUID
 
+import structlog
+from cryptography.exceptions import InvalidTag
 from wfe_servicekit.seal import Sealer
 from wfe_store.deliveries import Job, Room
-from wfe_store.webhooks import Webhook, Webhooks
+from wfe_store.webhooks import Webhook, Webhooks, WebhookSecret
 
 from wfe_approvals.webhooks.signing import Signer
 
@@ -21,6 +23,8 @@ SLOW_SECONDS = 1.0
 NOTED_SECONDS = 15.0
 #: Receivers remembered while nothing is under way to them.
 MOST_IDLE = 10_000
+
+_log = structlog.get_logger("wfe.webhooks")
 
 
 class Endpoint:
@@ -110,20 +114,20 @@ class Endpoints:
         for webhook_id, webhook in loaded.items():
             endpoint = self._known.setdefault(webhook_id, Endpoint())
             endpoint.webhook = webhook
-            endpoint.signers = [
-                (Signer(self.unseal(webhook_id, secret.id, secret.ciphertext)), secret.expires_at)
-                for secret in secrets.get(webhook_id, ())
-            ]
+            endpoint.signers = self._signers(webhook_id, secrets.get(webhook_id, ()))
 
-    def unseal(self, webhook_id: UUID, secret_id: UUID, ciphertext: bytes) -> str:
-        """A key's text.
-
-        Raises:
-            RuntimeError: This process has no key to open it with.
-        """
-        if self._sealer is None:
-            raise RuntimeError("WFE_SEAL_KEY_FILE is not set, and webhooks have secrets")
-        return self._sealer.unseal(webhook_id, str(secret_id), ciphertext).decode()
+    def _signers(self, webhook_id: UUID, secrets: Sequence[WebhookSecret]) -> list[tuple[Signer, datetime | None]]:
+        """Those of the keys that can be opened; one that cannot must not keep others' deliveries from being sent."""
+        found = []
+        for secret in secrets:
+            try:
+                if self._sealer is None:
+                    raise ValueError("WFE_SEAL_KEY_FILE is not set")
+                text = self._sealer.unseal(webhook_id, str(secret.id), secret.ciphertext).decode()
+                found.append((Signer(text), secret.expires_at))
+            except (InvalidTag, ValueError) as fault:
+                _log.error("secret_not_opened", webhook=str(webhook_id), fault=str(fault) or type(fault).__name__)
+        return found
 
     def begin(self, job: Job) -> tuple[Endpoint, int] | None:
         """Take room for an attempt, and number it; None when the subscription is gone."""

@@ -29,7 +29,7 @@ from wfe_approvals.webhooks.wanted import Wanted
 ENTRIES = 50
 #: Rows one statement of the sweep changes at most.
 SWEPT = 2_000
-SWEEP_SECONDS, PRUNE_SECONDS = 5.0, 600.0
+SWEEP_SECONDS, HELD_SECONDS, PRUNE_SECONDS = 5.0, 30.0, 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,6 @@ class Outbound:
     async def sweep(self) -> bool:
         """Mend what processes that ended left half done; whether there may be more to do."""
         await self.webhooks.activate_all()
-        await self.feed.release_forgotten()
         return await self.deliveries.end_disabled(limit=SWEPT) == SWEPT
 
 
@@ -132,5 +131,6 @@ async def start_outbound(
     stack.spawn(courier.run(settings.webhook_poll_seconds), "deliveries")
     stack.loop(PeriodicLoop(fan_out, settings.webhook_poll_seconds, "webhooks.feed"))
     stack.loop(PeriodicLoop(outbound.sweep, SWEEP_SECONDS, "webhooks.sweep"))
+    stack.loop(PeriodicLoop(feed.release_forgotten, HELD_SECONDS, "webhooks.held"))
     stack.loop(PeriodicLoop(prune, PRUNE_SECONDS, "webhooks.prune"))
     return outbound

@@ -79,6 +79,8 @@ CREATE TABLE webhook_deliveries (
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_at) WHERE status = 'pending' AND NOT held;
 CREATE INDEX webhook_deliveries_run ON webhook_deliveries (webhook_id, run_id, seq) WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_held ON webhook_deliveries (webhook_id, run_id) WHERE status = 'pending' AND held;
+CREATE UNIQUE INDEX webhook_deliveries_message ON webhook_deliveries (webhook_id, message_id);
 CREATE INDEX webhook_deliveries_list ON webhook_deliveries (webhook_id, created_at DESC, id DESC);
 CREATE INDEX webhook_deliveries_age ON webhook_deliveries (created_at);
 
