@@ -24,9 +24,10 @@ from typing import Any
 
 import msgspec
 from wfe_stack.rest import Rest
-from wfe_stack.seed import SeedPrincipal, seed
+from wfe_stack.seed import seed
 from wfe_stack.settings import StackSettings
 from wfe_stack.stack import Stack
+from wfe_store.identity import SeedPrincipal
 
 from tools.bench.meter import Meter, Processes
 from tools.bench.receivers import Seen

@@ -18,7 +18,7 @@ from wfe_store.webhook_feed import Feed
 from wfe_store.webhooks import Webhooks
 
 from .conftest import World
-from .test_webhooks import happen, subscribe
+from .webhook_calls import happen, subscribe
 
 ROOM = Room(rooms={}, known=100, new=100)
 

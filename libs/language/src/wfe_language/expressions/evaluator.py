@@ -129,19 +129,20 @@ def narrowed(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any
 
     Handing values to CEL costs more than most expressions do.
     """
-    found: dict[str, Any] = {}
+    found: dict[Any, Any] = {}
     for path in _paths(expression.source, tuple(root for root, _ in expression.roots)):
-        here, there = bindings, found
+        here: Mapping[Any, Any] = bindings
+        there = found
         for depth, name in enumerate(path, 1):
             if name not in here:
                 break
-            inner = here[name]  # type: ignore[index]
+            inner = here[name]
             if depth == len(path) or not isinstance(inner, Mapping):
-                there[name] = inner  # type: ignore[index]
+                there[name] = inner
                 break
-            if there.get(name) is inner:  # type: ignore[call-overload]
+            if there.get(name) is inner:
                 break  # a shorter path took all of it
-            here, there = inner, there.setdefault(name, {})  # type: ignore[arg-type]
+            here, there = inner, there.setdefault(name, {})
     return found
 
 
