@@ -49,6 +49,18 @@ def _nats_url(url: str) -> str:
     return url
 
 
+def _http_url(url: str) -> str:
+    _check_scheme(url, "http", "https")
+    return url
+
+
+def _signals(text: str) -> str:
+    wrong = {one.strip() for one in text.split(",") if one.strip()} - {"traces", "metrics", "logs"}
+    if wrong:
+        raise ValueError(f"{', '.join(sorted(wrong))} is none of traces, metrics, logs")
+    return text
+
+
 class _Environment(EnvSettingsSource):
     """The environment; a list that is no JSON is left to validation, which finds the other faults too."""
 
@@ -70,6 +82,11 @@ class ProcessSettings(BaseSettings):
         log_format: json; console for people; auto is console on a terminal and json otherwise.
         shutdown_grace_seconds: How long calls under way may take to end after a signal.
         drain_seconds: How long to go on serving after readiness was withdrawn, before calls are refused.
+        metrics_host: Address the metrics are served on.
+        metrics_port: Port of `GET /metrics`; 0 takes a free one, absent serves none.
+        otlp_endpoint: Base URL of an OpenTelemetry collector, e.g. http://collector:4318; absent sends nothing.
+        otlp_signals: Which of traces, metrics and logs to send there, with commas.
+        trace_ratio: Part of the traces that begin here and are kept; a caller's own decision is followed.
     """
 
     model_config = SettingsConfigDict(
@@ -95,6 +112,16 @@ class ProcessSettings(BaseSettings):
     log_format: Literal["json", "console", "auto"] = "auto"
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=600)
     drain_seconds: float = Field(0.0, ge=0, le=120)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=0, le=65_535)
+    otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = None
+    otlp_signals: Annotated[str, AfterValidator(_signals)] = "traces,metrics,logs"
+    trace_ratio: float = Field(1.0, ge=0, le=1)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The signals to send, one by one."""
+        return frozenset(one.strip() for one in self.otlp_signals.split(",") if one.strip())
 
 
 class ServiceSettings(ProcessSettings):

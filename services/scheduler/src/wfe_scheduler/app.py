@@ -24,6 +24,7 @@ from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault
+from wfe_servicekit.telemetry.start import observe
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
@@ -42,11 +43,15 @@ from wfe_scheduler.entries import Cache, Entry, entry_of
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
+from wfe_scheduler.metrics import Meter, read_gauges
 from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.survey import Survey
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.watch import Watchers
+from wfe_scheduler.work import Outcome
 
 _log = structlog.get_logger("wfe.scheduler")
 
@@ -61,6 +66,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     scheduler = f"{socket.gethostname()}-{secrets.token_hex(4)}".replace(".", "-")
     sealer = _sealer(settings)
     url = settings.database_url.get_secret_value()
+    stack.push(await observe("scheduler", settings), "telemetry")
 
     database = Database(url, name="wfe-scheduler", size=settings.connections)
     await database.open()
@@ -87,13 +93,15 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
 
     plans = Plans(Templates(database))
     cache = Cache(settings.cache_runs)
-    dispatcher = Dispatcher(bus, database, clock, scheduler)
+    traces, meter = Traces(database, clock), Meter(clock)
+    dispatcher = Dispatcher(bus, database, clock, scheduler, traces)
     dispatcher_ref.append(dispatcher)
     watchers = Watchers(lambda run: _announce(bus, scheduler, [run]))
 
     async def load_entries(runs: Iterable[UUID]) -> dict[UUID, Entry]:
         async with database.connection() as connection:
             loaded = await load_runs(connection, list(runs))
+        await traces.load(loaded)
         entries = {}
         for run, found in loaded.items():
             published = plans.known(found.template, found.template_version) or await plans.of_run(
@@ -119,7 +127,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         load=load_entries,
         present_fence=present_fence,
         untold=lambda run: gates_ref[0].untold(run),
-        committed=lambda outcome: teller_ref[0].committed(outcome),
+        committed=lambda outcome: _committed(outcome, teller_ref[0], meter, traces),
         answered=lambda outcome: teller_ref[0].answered(outcome),
         cycles=settings.cycles,
         batch=settings.batch,
@@ -141,7 +149,16 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper))
     gates = Gates(database, cycle, cache)
     gates_ref.append(gates)
-    engine = Engine(database=database, bus=bus, clock=clock, plans=plans, cycle=cycle, watchers=watchers, sealer=sealer)
+    engine = Engine(
+        database=database,
+        bus=bus,
+        clock=clock,
+        plans=plans,
+        cycle=cycle,
+        watchers=watchers,
+        sealer=sealer,
+        traces=traces,
+    )
 
     stack.push(cycle.close, "cycle")
     stack.spawn(cycle.run(), "cycle")
@@ -151,6 +168,10 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     await executors.subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
+    stack.loop(PeriodicLoop(traces.save, 0.5, "traces"))
+    if settings.metrics_port is not None or settings.otlp_endpoint is not None:
+        read_gauges(cycle, cache, database)
+        stack.loop(PeriodicLoop(Survey(database).run_once, settings.survey_seconds, "survey"))
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
     readiness = Readiness()
@@ -182,6 +203,15 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     )
     await server.start()
     stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)
+
+
+def _committed(outcome: Outcome, teller: Teller, meter: Meter, traces: Traces) -> None:
+    teller.committed(outcome)
+    try:
+        meter.committed(outcome)
+        traces.committed(outcome)
+    except Exception:  # noqa: BLE001 - what is seen of a commit must not harm it
+        _log.exception("telemetry failed")
 
 
 def _sealer(settings: SchedulerSettings) -> Sealer | None:

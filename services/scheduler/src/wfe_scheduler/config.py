@@ -22,6 +22,7 @@ class SchedulerSettings(ServiceSettings):
         connections: Connections to the store for reads and claims, at most; each cycle has one besides.
         seal_key_file: File with 32 bytes in Base64, the key of sealed values. Without it templates with
             sensitive variables start no runs.
+        survey_seconds: Period of the look at the whole store that metrics need.
     """
 
     lease_seconds: float = Field(15.0, gt=0.5, le=3600)
@@ -33,3 +34,4 @@ class SchedulerSettings(ServiceSettings):
     snapshot_every: int = Field(200, ge=0)
     connections: int = Field(8, ge=2, le=100)
     seal_key_file: Path | None = None
+    survey_seconds: float = Field(10.0, gt=0.05, le=600)

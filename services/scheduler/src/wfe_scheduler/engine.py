@@ -41,6 +41,7 @@ from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.watch import Nudges, Watchers
 
 _encode = msgspec.json.encode
@@ -59,6 +60,7 @@ class Engine:
         cycle: Cycle,
         watchers: Watchers,
         sealer: Sealer | None,
+        traces: Traces | None = None,
         most_waiting: int = 20_000,
     ) -> None:
         self._database = database
@@ -68,6 +70,7 @@ class Engine:
         self._cycle = cycle
         self._watchers = watchers
         self._sealer = sealer
+        self._traces = traces or Traces(database, clock)
         self._most_waiting = most_waiting
         self._keys = Gather(self._load_keys)
         self._starting: dict[tuple[UUID, str], tuple[bytes, asyncio.Future[StartedRun]]] = {}
@@ -199,8 +202,7 @@ class Engine:
     ) -> StartedRun:
         created_at = self._clock.now()
         moment = dt.datetime.fromtimestamp(created_at, dt.UTC).isoformat().replace("+00:00", "Z")
-        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
-        facts["epoch"] = 1
+        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels) | {"epoch": 1}
         entry = Entry(
             run,
             caller.owner_id,
@@ -211,6 +213,7 @@ class Engine:
             Values(shown, facts, dict(records)),
             new,
         )
+        self._traces.begin(run)
         await self._submit(run, command, caller, reason, entry=entry)
         return StartedRun(
             run_id=run,

@@ -13,6 +13,7 @@ from wfe_store.pool import Database
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.dispatcher import Dispatcher
 from wfe_scheduler.entries import Item
+from wfe_scheduler.metrics import LEASE_LOSSES
 
 _log = structlog.get_logger("wfe.scheduler.sweeper")
 
@@ -47,6 +48,7 @@ class Sweeper:
             due = await leases.sweep(connection)
         for lease in lost:
             _log.info("lease lost", run=str(lease.run), step=lease.no, executor=lease.executor, losses=lease.losses)
+            LEASE_LOSSES.inc(lease.queue)
             self._dispatcher.credits.forget(lease.executor)
             if lease.losses > self._lease_losses:
                 message = f"its lease was lost {lease.losses} times; it may be what kills its executors"
