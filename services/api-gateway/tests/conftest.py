@@ -23,6 +23,7 @@ from google.protobuf import any_pb2, message_factory
 from google.rpc import error_details_pb2, status_pb2
 from wfe.api.v1 import (
     approval_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
     system_service_pb2,
     template_service_pb2,
@@ -32,6 +33,7 @@ from yarl import URL
 
 FILES = (
     approval_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
     system_service_pb2,
     template_service_pb2,

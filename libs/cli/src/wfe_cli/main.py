@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import approvals, identity, raw, runs, templates, up
+from wfe_cli import approvals, explain, identity, raw, runs, templates, up
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ up.register(app)
 app.add_typer(templates.app, name="templates")
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(explain.app, name="queues")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")

@@ -86,5 +86,6 @@ POLICY: Final[Policy] = {
         "RotateKey",
         "RevokeKey",
     ),
+    **_rows("ExplainService", _READ, "ExplainWorkflow", "ExplainQueue"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

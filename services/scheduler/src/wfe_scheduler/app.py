@@ -12,7 +12,12 @@ from uuid import UUID
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from wfe.api.v1 import system_service_pb2_grpc, template_service_pb2_grpc, workflow_service_pb2_grpc
+from wfe.api.v1 import (
+    explain_service_pb2_grpc,
+    system_service_pb2_grpc,
+    template_service_pb2_grpc,
+    workflow_service_pb2_grpc,
+)
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_bus.connection import connect
@@ -29,8 +34,10 @@ from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
+from wfe_store.switches import hold_dispatch
 from wfe_store.templates import Templates
 
+from wfe_scheduler.api.explain import ExplainService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
@@ -160,6 +167,10 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         traces=traces,
     )
 
+    if settings.dispatch == "held":
+        async with database.connection() as connection:
+            await hold_dispatch(connection, f"scheduler:{scheduler}", "WFE_DISPATCH=held")
+    await sweeper.run_once()  # whether dispatch is held is known before the first step is handed out
     stack.push(cycle.close, "cycle")
     stack.spawn(cycle.run(), "cycle")
     stack.push(cycle.drain, "cycle under way")
@@ -171,7 +182,9 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     stack.loop(PeriodicLoop(traces.save, 0.5, "traces"))
     if settings.metrics_port is not None or settings.otlp_endpoint is not None:
         read_gauges(cycle, cache, database)
-        stack.loop(PeriodicLoop(Survey(database).run_once, settings.survey_seconds, "survey"))
+        stack.loop(
+            PeriodicLoop(Survey(database, 6 * settings.survey_seconds).run_once, settings.survey_seconds, "survey")
+        )
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
     readiness = Readiness()
@@ -190,6 +203,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 template_service_pb2_grpc.add_TemplateServiceServicer_to_server,
                 TemplateService(engine, Templates(database)),
                 "wfe.api.v1.TemplateService",
+            ),
+            (
+                explain_service_pb2_grpc.add_ExplainServiceServicer_to_server,
+                ExplainService(database),
+                "wfe.api.v1.ExplainService",
             ),
             (
                 system_service_pb2_grpc.add_SystemServiceServicer_to_server,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from wfe_servicekit.settings import ServiceSettings
@@ -22,6 +23,8 @@ class SchedulerSettings(ServiceSettings):
         connections: Connections to the store for reads and claims, at most; each cycle has one besides.
         seal_key_file: File with 32 bytes in Base64, the key of sealed values. Without it templates with
             sensitive variables start no runs.
+        dispatch: held to start with dispatch held, e.g. after a restore: runs can be read and acted on, no step is
+            handed out until `wfe admin dispatch release`. Take it out of the environment before that.
         survey_seconds: Period of the look at the whole store that metrics need.
     """
 
@@ -34,4 +37,5 @@ class SchedulerSettings(ServiceSettings):
     snapshot_every: int = Field(200, ge=0)
     connections: int = Field(8, ge=2, le=100)
     seal_key_file: Path | None = None
+    dispatch: Literal["run", "held"] = "run"
     survey_seconds: float = Field(10.0, gt=0.05, le=600)

@@ -42,6 +42,9 @@ class Dispatcher:
     A step that becomes ready while an executor waits here is leased in the very commit (`assign`). Others wait in the
     store, as a backlog by queue; they are claimed from there by priority and owner in turn, and while there is a
     backlog nothing overtakes it.
+
+    Attributes:
+        held: An operator holds dispatch: nothing is handed out.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Dispatcher:
         self._scheduler = scheduler
         self._traces = traces or Traces(database, clock)
         self.credits = Credits()
+        self.held = False
         self._backlog: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -60,7 +64,7 @@ class Dispatcher:
 
     def assign(self, queue: str, prefer: str) -> str | None:
         """An executor to lease a step to that becomes ready now; None while others of its queue wait longer."""
-        return None if queue in self._backlog else self.credits.take(queue, prefer)
+        return None if self.held or queue in self._backlog else self.credits.take(queue, prefer)
 
     def granted(self, outcome: Outcome) -> dict[str, list[m.Lease]]:
         """Leases of a committed cycle by executor; notes what nobody was there for."""
@@ -145,6 +149,8 @@ class Dispatcher:
     async def _claim(self) -> bool:
         """One claim for every executor with room; False when nothing more is to be had."""
         more = False
+        if self.held:
+            return False  # the backlog stays as it is; the sweep wakes this up once it is released
         for executor, queues, room in self.credits.waiting():
             for queue in [queue for queue in queues if queue in self._backlog]:
                 wanted = min(room, CLAIM_STEPS)

@@ -9,6 +9,7 @@ from wfe_servicekit.telemetry.metrics import Gauge
 from wfe_store import watching
 from wfe_store.migrate import PARTITIONED
 from wfe_store.pool import Database
+from wfe_store.switches import dispatch_held
 
 _QUEUE = ("queue",)
 READY = Gauge("wfe_ready_steps", "Steps an executor could take at once.", _QUEUE)
@@ -22,21 +23,26 @@ TIMER_OLDEST = Gauge("wfe_timer_oldest_late_seconds", "How late the oldest timer
 RUNS = Gauge("wfe_runs", "Runs in the store, by status; counted at most once a minute.", ("status",))
 STUCK = Gauge("wfe_stuck_runs", "Runs that nothing can move any more, at most 100 counted. There should never be one.")
 STRAY = Gauge("wfe_stray_rows", "Rows in default partitions, counted up to 10,000; should be 0.", ("table",))
+DISPATCH_HELD = Gauge("wfe_dispatch_held", "1 while an operator holds dispatch, else 0.")
 AHEAD = Gauge("wfe_partition_months_ahead", "Months after the present one that have their partitions.")
 
 _STATUSES = ("pending", "running", "waiting_approval", "paused", "completed", "failed", "cancelled")
 #: What reads every run is asked again only after this many times the time it took: 2 % of one connection.
 _REST = 50
-_RARE_SECONDS = 60.0
 
 _log = structlog.get_logger("wfe.scheduler.survey")
 
 
 class Survey:
-    """Sets the gauges above."""
+    """Sets the gauges above.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        rare_seconds: Least time between two looks at every run.
+    """
+
+    def __init__(self, database: Database, rare_seconds: float = 60.0) -> None:
         self._database = database
+        self._rare_seconds = rare_seconds
         self._rare_at = 0.0
 
     async def run_once(self) -> None:
@@ -48,6 +54,7 @@ class Survey:
         async with self._database.connection() as connection:
             queues = await watching.queues(connection)
             executors = await watching.executors(connection)
+            DISPATCH_HELD.set(float(await dispatch_held(connection) is not None))
             TIMER_OLDEST.set(await watching.timers_late(connection))
         found = {queue.name: queue for queue in queues}
         # A queue that ran empty says 0, so that what scales by it sees the end and not a gap.
@@ -82,4 +89,4 @@ class Survey:
         for run in stuck[:10]:
             _log.error("run is stuck", run=str(run))
         took = time.monotonic() - began
-        self._rare_at = began + max(_RARE_SECONDS, _REST * took)
+        self._rare_at = began + max(self._rare_seconds, _REST * took)

@@ -9,6 +9,7 @@ from wfe_engine import commands as cmd
 from wfe_engine.state import Fault
 from wfe_store import leases
 from wfe_store.pool import Database
+from wfe_store.switches import dispatch_held
 
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.dispatcher import Dispatcher
@@ -46,6 +47,12 @@ class Sweeper:
         async with self._database.connection() as connection:
             lost = await leases.reap(connection, self._lease_seconds)
             due = await leases.sweep(connection)
+            held = await dispatch_held(connection)
+        if held is None and self._dispatcher.held:
+            _log.info("dispatch released")
+        elif held is not None and not self._dispatcher.held:
+            _log.warning("dispatch is held", by=held.set_by, reason=held.reason)
+        self._dispatcher.held = held is not None
         for lease in lost:
             _log.info("lease lost", run=str(lease.run), step=lease.no, executor=lease.executor, losses=lease.losses)
             LEASE_LOSSES.inc(lease.queue)
@@ -59,6 +66,8 @@ class Sweeper:
                 )
         for run, no, moment in due.timers:
             self._submit(run, no, cmd.TimerDue(no=no, due=moment))
+        if held is not None:
+            due.queue_clocks, due.total_clocks = [], []  # they stand still, and are later by that on release
         for run, no, fence in due.queue_clocks:
             fault = _fault("QUEUE_TIMEOUT", "no executor took it in the time its queue clock allows")
             self._submit(run, no, cmd.ClockRanOut(no=no, fence=fence, fault=fault))
