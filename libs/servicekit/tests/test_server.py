@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from wfe.api.v1 import (
     approval_service_pb2_grpc,
+    explain_service_pb2_grpc,
     identity_service_pb2_grpc,
     system_service_pb2,
     system_service_pb2_grpc,
@@ -31,6 +32,7 @@ SERVICES = {
     "TemplateService": template_service_pb2_grpc,
     "ApprovalService": approval_service_pb2_grpc,
     "IdentityService": identity_service_pb2_grpc,
+    "ExplainService": explain_service_pb2_grpc,
     "SystemService": system_service_pb2_grpc,
 }
 

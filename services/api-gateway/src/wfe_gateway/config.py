@@ -121,6 +121,8 @@ class GatewaySettings(BaseSettings):
         scheduler: Addresses of schedulers, host:port with commas between. Names are resolved again and again,
             and every address they have is used.
         approvals: Addresses of the approvals service, likewise.
+        upstream_ca: PEM file with the authority of the services' certificates; they are spoken to without TLS when
+            absent. Their certificates must name the first address of each service.
         admin: Envoy's admin interface: off, unix:/path, or a loopback IP address with a port.
         metrics_host: IP address metrics are served on, in Prometheus's format at /metrics.
         metrics_port: Its port; none when absent. Needs `admin`, of which nothing else is shown there.
@@ -158,6 +160,7 @@ class GatewaySettings(BaseSettings):
     grpc_port: int = Field(8081, ge=0, le=65_535)
     scheduler: Upstreams = (Address("127.0.0.1", 9101),)
     approvals: Upstreams = (Address("127.0.0.1", 9102),)
+    upstream_ca: Path | None = None
     admin: Annotated[Address | Pipe | None, BeforeValidator(_admin)] = None
     metrics_host: IpAddress = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=1, le=65_535)

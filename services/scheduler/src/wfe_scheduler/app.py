@@ -94,6 +94,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         name=scheduler,
         user=settings.nats_user,
         password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+        ca=settings.nats_ca,
         on_reconnect=claim_again,
     )
     stack.push(bus.drain, "bus")
