@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import approvals, explain, identity, raw, runs, templates, up
+from wfe_cli import admin, approvals, doctor, explain, identity, raw, runs, templates, up
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -40,3 +40,5 @@ app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
 raw.register(app)
+admin.register(app)
+doctor.register(app)

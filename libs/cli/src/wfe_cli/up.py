@@ -102,7 +102,7 @@ async def _serve(stack: Stack, *, job: bool) -> None:
         url, keys = stack.url, stack.keys
         out.print(f"Ready in {stack.started_seconds:.1f} s.\n")
         out.print(f"  REST  {url}\n  gRPC  {stack.grpc}")
-        out.print(f"  stats {stack.metrics['scheduler']} (the others' in address.json)")
+        out.print(f"  stats {stack.metrics['scheduler']} (the others' in stack.json)")
         out.print(f"  data  {stack.settings.folder} (keys in keys.json, logs in logs)")
         if job:
             async with Rest(url, keys["sam"]) as sam, Rest(url, keys["ada"]) as ada:

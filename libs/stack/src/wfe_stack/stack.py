@@ -248,7 +248,15 @@ class Stack:
             self._store.keep()
             for keeper in self._keepers.values():
                 keeper.keep()
-        address = {"url": self.url, "grpc": self.grpc, "metrics": self.metrics, "process": os.getpid()}
+        # Only this account can read the file.
+        address = {
+            "url": self.url,
+            "grpc": self.grpc,
+            "database": self.database_url,
+            "nats": self.nats_url,
+            "metrics": self.metrics,
+            "process": os.getpid(),
+        }
         write_private(folder.address, json.dumps(address) + "\n")
 
     async def _await_first_ready(self) -> None:
