@@ -26,8 +26,10 @@ uv pip compile --quiet --system-certs --no-header --no-annotate --no-emit-index-
   --constraints requirements.lock --output-file "$work/wanted.txt" "$work/wanted.in"
 # The same packages with the hashes of the lock, and what builds wheels.
 "$PYTHON" deploy/images/members.py --pinned "$work/wanted.txt" > "$work/pinned.txt"
-printf 'hatchling==0\neditables==0\npackaging==0\npathspec==0\npluggy==0\ntrove-classifiers==0\n' > "$work/build.in"
-"$PYTHON" deploy/images/members.py --pinned "$work/build.in" > "$work/build.txt"
+printf 'hatchling\n' > "$work/build.in"
+uv pip compile --quiet --system-certs --no-header --no-annotate --no-emit-index-url --python "$PYTHON" \
+  --constraints requirements.lock --output-file "$work/build.wanted" "$work/build.in"
+"$PYTHON" deploy/images/members.py --pinned "$work/build.wanted" > "$work/build.txt"
 
 uv venv --quiet --python "$PYTHON" "$folder"
 uv pip install --quiet --system-certs --require-hashes --python "$folder/bin/python" -r "$work/pinned.txt"

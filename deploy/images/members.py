@@ -59,11 +59,11 @@ def pinned(path: Path) -> str:
 def main() -> int:
     """Print what was asked for."""
     if len(sys.argv) == 2:
-        print("\n".join(closure(sys.argv[1])[0]))
+        sys.stdout.write("\n".join(closure(sys.argv[1])[0]) + "\n")
     elif sys.argv[1] == "--requirements":
-        print("\n".join(closure(sys.argv[2])[1]))
+        sys.stdout.write("\n".join(closure(sys.argv[2])[1]) + "\n")
     else:
-        print(pinned(Path(sys.argv[2])), end="")
+        sys.stdout.write(pinned(Path(sys.argv[2])))
     return 0
 
 

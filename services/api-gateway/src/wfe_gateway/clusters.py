@@ -78,10 +78,14 @@ def cluster(name: str, upstreams: Sequence[Address], settings: GatewaySettings) 
         found["health_checks"] = [
             {
                 "interval": f"{settings.health_check_seconds}s",
+                # Otherwise a minute until the first call, and what ends in that minute is not seen to.
+                "no_traffic_interval": f"{settings.health_check_seconds}s",
                 "timeout": "2s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
-                "grpc_health_check": {},
+                # Readiness, not life: a service that is about to end withdraws it while it still answers. When
+                # none is ready, all are asked as if all were.
+                "grpc_health_check": {"service_name": "ready"},
             }
         ]
     return found
