@@ -121,6 +121,6 @@ def test_moments_that_cannot_be_are_refused() -> None:
     assert timestamp(None) is None
     with pytest.raises(ValueError, match="naive"):
         timestamp(datetime(2030, 1, 1))  # noqa: DTZ001
-    for seconds, nanos in ((253402300800, 0), (-62135596801, 0), (0, -1), (0, 1_000_000_000), (2**62, 0)):
+    for seconds, nanos in ((0, 0), (253402300800, 0), (-62135596801, 0), (0, -1), (0, 1_000_000_000), (2**62, 0)):
         request = pb.ListWorkflowsRequest(created_after=Timestamp(seconds=seconds, nanos=nanos))
         assert fault(lambda request=request: from_timestamp(request, "created_after"))[0] == "created_after"

@@ -163,6 +163,9 @@ def from_timestamp(message: Any, field: str) -> datetime | None:
     if not message.HasField(field):
         return None
     stamp = getattr(message, field)
+    if stamp.ByteSize() == 0:
+        # What `{}` in a JSON body becomes. Taken for 1970 it would be a filter that every run meets.
+        raise InvalidInput("is empty: give a moment, such as 2026-01-02T03:04:05Z", field=field)
     if not (_EARLIEST <= stamp.seconds <= _LATEST and 0 <= stamp.nanos < 1_000_000_000):
         raise InvalidInput("is not a moment between the years 1 and 9999", field=field)
     return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1_000)
