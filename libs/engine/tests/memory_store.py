@@ -49,6 +49,10 @@ class Rows:
             for no, row in self.steps.items():
                 if row["seq"] > effects.rolled_back or no in effects.undone:
                     row["status"] = "rolled_back"
+        for gone in effects.revised:
+            for row in self.steps.values():
+                if (row["scope"], row["path"]) == (gone.scope, gone.path) or row["scope"].startswith(gone.prefix):
+                    row["status"] = "rolled_back"
         for step in effects.steps:
             self.steps[step.no] = _row(step, step.input) | {
                 "status": step.status, "seq": step.seq, "output": step.output, "error": step.error, "gate": step.gate,

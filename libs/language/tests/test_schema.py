@@ -65,7 +65,7 @@ def test_keys_are_the_same_in_both():
         assert f'"maximum": {most}' in json.dumps(where["properties"][key])
     assert set(defs["retry"]["properties"]) == set(clocks._RETRY_KEYS)
     assert set(defs["timeout"]["anyOf"][1]["properties"]) == set(clocks._CLOCK_KEYS)
-    assert set(defs["approval"]["properties"]) == set(approvals._KEYS) - set(approvals._LATER)
+    assert set(defs["approval"]["properties"]) == set(approvals._KEYS)
     assert set(KEYWORDS) <= set(defs["variable"]["properties"])
     assert tuple(defs["type"]["enum"]) == TYPES
     assert tuple(defs["variable"]["properties"]["format"]["enum"]) == FORMATS

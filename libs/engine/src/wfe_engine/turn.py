@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from wfe_engine import events as ev
+from wfe_engine.approved import revision
 from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
@@ -155,6 +156,8 @@ class Turn:
 
     def local(self, root: str, scope: str) -> Any:
         """See `values.Surroundings`."""
+        if root == "revision":
+            return revision(self, scope)
         while scope:
             parent, index, block, round_ = place(scope)
             node = self.node(parent, index)

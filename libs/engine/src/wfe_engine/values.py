@@ -19,7 +19,7 @@ SEALED = "$sealed"
 #: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.
 Evaluate = Callable[[Cel, dict[str, Any]], Any]
 #: Names that mean what the steps around an expression say.
-LOCALS = frozenset({"item", "index", "error"})
+LOCALS = frozenset({"item", "index", "error", "revision"})
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -132,7 +132,7 @@ class Surroundings(Protocol):
     """What the steps around a scope say."""
 
     def local(self, root: str, scope: str) -> Any:
-        """Value of item, index or error in a scope; raises KeyError where it has none."""
+        """Value of item, index, error or revision in a scope; raises KeyError where it has none."""
 
     def iteration(self, scope: str) -> str:
         """The rounds a scope is in."""

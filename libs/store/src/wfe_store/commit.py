@@ -17,7 +17,7 @@ from wfe_store.wire import Wire
 
 #: Parts that read or write rows which another part of the same transaction may have written before. All parts of one
 #: statement see what was there before it, so these are statements of their own.
-_APART = frozenset({sql.COPIES, sql.ROLLED_BACK, sql.UNDONE, sql.REDISPATCH, sql.HOLD, sql.RELEASE})
+_APART = frozenset({sql.COPIES, sql.ROLLED_BACK, sql.UNDONE, sql.REVISED, sql.REDISPATCH, sql.HOLD, sql.RELEASE})
 
 _moment = struct.Struct(">d").pack
 _decode_stopped = msgspec.json.Decoder(list[tuple[UUID, int, int, str, str]]).decode

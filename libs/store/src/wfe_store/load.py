@@ -265,37 +265,6 @@ async def known_signals(
     return {(row[0], row[1], row[2]): True for row in await cursor.fetchall()}
 
 
-class ClosedGate(msgspec.Struct, frozen=True):
-    """A decided gate, for telling its run."""
-
-    gate: UUID
-    run: UUID
-    outcome: str
-    expired: bool
-    decided_by: UUID | None
-    comment: str
-
-
-async def load_closed_gates(connection: Connection, ids: Sequence[UUID]) -> list[ClosedGate]:
-    """Those of these gates that were decided and whose runs have not been told."""
-    cursor = await connection.execute(
-        "SELECT id, run_id, outcome, status = 'expired', decided_by, comment FROM gates"
-        " WHERE id = ANY(%b::uuid[]) AND outcome IS NOT NULL AND told_at IS NULL",
-        (list(ids),),
-    )
-    return [ClosedGate(*row) for row in await cursor.fetchall()]
-
-
-async def load_untold_gates(connection: Connection, run: UUID) -> list[ClosedGate]:
-    """Decided gates of a run that it has not been told of, oldest decision first."""
-    cursor = await connection.execute(
-        "SELECT id, run_id, outcome, status = 'expired', decided_by, comment FROM gates"
-        " WHERE run_id = %s AND outcome IS NOT NULL AND told_at IS NULL ORDER BY decided_at",
-        (run,),
-    )
-    return [ClosedGate(*row) for row in await cursor.fetchall()]
-
-
 async def load_keys(
     connection: Connection, keys: Sequence[tuple[UUID, str]]
 ) -> dict[tuple[UUID, str], tuple[bytes, UUID]]:

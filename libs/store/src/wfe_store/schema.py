@@ -51,6 +51,7 @@ principals = Table(
     _may("subject", Text),
     _may("disabled_at", _MOMENT),
     _must("created_at", _MOMENT),
+    _may("acts_for", Uuid),
 )
 
 groups = Table(
@@ -229,6 +230,8 @@ dispatch = Table(
     _may("progress", Text),
     _may("error", Text),
     _must("created_at", _MOMENT),
+    _may("approval_id", Uuid),
+    _must("digest", Text),
 )
 
 timers = Table("timers", METADATA, _must("run_id", Uuid), _must("no", Integer), _must("due_at", _MOMENT))
@@ -259,6 +262,93 @@ gates = Table(
     _may("outcome", Text),
     _must("comment", Text),
     _may("told_at", _MOMENT),
+    _must("version", BigInteger),
+    _must("who", _TEXTS),
+    _must("exclude", _TEXTS),
+    _must("risk", Text),
+    _must("bound", Text),
+    _must("round", Integer),
+    _must("level", Integer),
+    _may("opens_at", _MOMENT),
+    _may("next_at", _MOMENT),
+    _must("agenda", Text),
+    _may("edited", Text),
+    _may("patch", Text),
+    _may("edited_by", Uuid),
+    _may("form", Text),
+    _must("branch", Text),
+    _must("reason_code", Text),
+    _must("decided_via", Text),
+    _may("claimed_by", Uuid),
+    _may("claimed_at", _MOMENT),
+)
+
+gate_votes = Table(
+    "gate_votes",
+    METADATA,
+    _must("gate_id", Uuid),
+    _must("principal_id", Uuid),
+    _must("run_id", Uuid),
+    _must("name", Text),
+    _must("kind", Text),
+    _must("roles", _TEXTS),
+    _must("groups", _TEXTS),
+    _may("behalf_of", Uuid),
+    _must("behalf_name", Text),
+    _must("vote", Text),
+    _must("branch", Text),
+    _must("comment", Text),
+    _must("reason_code", Text),
+    _must("digest", Text),
+    _must("via", Text),
+    _must("at", _MOMENT),
+)
+
+gate_notes = Table(
+    "gate_notes",
+    METADATA,
+    _must("gate_id", Uuid),
+    _must("n", BigInteger),
+    _must("run_id", Uuid),
+    _must("type", Text),
+    _must("actor", Text),
+    _must("reason", Text),
+    _must("data", Text),
+    _must("at", _MOMENT),
+    _may("told_at", _MOMENT),
+)
+
+delegations = Table(
+    "delegations",
+    METADATA,
+    _must("id", Uuid),
+    _must("owner_id", Uuid),
+    _must("from_id", Uuid),
+    _must("to_id", Uuid),
+    _may("gate_id", Uuid),
+    _must("reason", Text),
+    _must("starts_at", _MOMENT),
+    _may("ends_at", _MOMENT),
+    _must("created_by", Uuid),
+    _must("created_at", _MOMENT),
+    _may("revoked_at", _MOMENT),
+)
+
+gate_links = Table(
+    "gate_links",
+    METADATA,
+    _must("hash", LargeBinary),
+    _must("id", Uuid),
+    _must("gate_id", Uuid),
+    _must("run_id", Uuid),
+    _must("owner_id", Uuid),
+    _must("principal_id", Uuid),
+    _must("digest", Text),
+    _must("created_by", Uuid),
+    _must("created_at", _MOMENT),
+    _must("expires_at", _MOMENT),
+    _may("used_at", _MOMENT),
+    _must("used_for", Text),
 )
 
 signals = Table(

@@ -132,16 +132,17 @@ changed_steps AS (
 DISPATCH = Part(
     "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
     " queue text, priority int, request text, sealed bool, max_attempts int, clocks text, fence bigint,"
-    " available_at float8, queue_deadline float8, total_deadline float8, executor_id text",
+    " available_at float8, queue_deadline float8, total_deadline float8, executor_id text, approval_id uuid,"
+    " digest text",
     """
 new_dispatch AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
         sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id,
-        leased_at, created_at)
+        leased_at, created_at, approval_id, digest)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
         d.request, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
         CASE WHEN d.executor_id IS NULL THEN to_timestamp(d.queue_deadline) END, to_timestamp(d.total_deadline),
-        d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN {now} END, {now}
+        d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN {now} END, {now}, d.approval_id, d.digest
     FROM {d}
 )
 """,
@@ -151,14 +152,15 @@ new_dispatch AS (
 REDISPATCH = Part(
     "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
     " queue text, priority int, sealed bool, max_attempts int, clocks text, fence bigint, available_at float8,"
-    " queue_deadline float8, total_deadline float8, request text",
+    " queue_deadline float8, total_deadline float8, request text, approval_id uuid, digest text",
     """
 dispatched_again AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
-        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
+        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at,
+        approval_id, digest)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
         coalesce(d.request, s.input), d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
-        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
+        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at, d.approval_id, d.digest
     FROM {d} JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
 )
@@ -230,13 +232,19 @@ TIMERS_OFF = Part(
 
 GATES = Part(
     "id uuid, run_id uuid, no int, owner_id uuid, path text, iteration text, title text, body text, payload text,"
-    " policy text, digest text, started_by uuid, replaces uuid, expires float8, on_expiry text",
+    " policy text, digest text, started_by uuid, replaces uuid, expires float8, on_expiry text, who text, exclude text,"
+    " risk text, bound text, round int, opens float8, next_in float8, agenda text, branch text",
     """
 new_gates AS (
     INSERT INTO gates (id, run_id, no, owner_id, path, iteration, status, title, body, payload, policy, digest,
-        started_by, replaces, created_at, expires_at, on_expiry)
-    SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration, 'open', d.title, d.body, d.payload, d.policy,
-        d.digest, d.started_by, d.replaces, {now}, to_timestamp(d.expires), d.on_expiry
+        started_by, replaces, created_at, expires_at, on_expiry, who, exclude, risk, bound, round, opens_at, next_at,
+        agenda, branch)
+    SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration,
+        CASE WHEN d.opens IS NULL THEN 'open' ELSE 'scheduled' END, d.title, d.body, d.payload, d.policy, d.digest,
+        d.started_by, d.replaces, {now}, to_timestamp(d.expires), d.on_expiry,
+        ARRAY(SELECT jsonb_array_elements_text(d.who::jsonb)),
+        ARRAY(SELECT jsonb_array_elements_text(d.exclude::jsonb)), d.risk, d.bound, d.round, to_timestamp(d.opens),
+        {now} + make_interval(secs => d.next_in), d.agenda, d.branch
     FROM {d}
 )
 """,
@@ -246,8 +254,8 @@ GATES_OFF = Part(
     "id uuid, status text",
     """
 closed_gates AS (
-    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}
-    FROM {d} WHERE g.id = d.id AND g.status = 'open'
+    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}, version = g.version + 1, next_at = NULL
+    FROM {d} WHERE g.id = d.id AND g.status IN ('open', 'scheduled')
     RETURNING 1
 )
 """,
@@ -257,6 +265,15 @@ closed_gates AS (
 TOLD = Part(
     "id uuid",
     "told_gates AS (UPDATE gates g SET told_at = {now} FROM {d} WHERE g.id = d.id AND g.told_at IS NULL)",
+)
+
+NOTED = Part(
+    "id uuid, n bigint",
+    """
+told_notes AS (
+    UPDATE gate_notes t SET told_at = {now} FROM {d} WHERE t.gate_id = d.id AND t.n <= d.n AND t.told_at IS NULL
+)
+""",
 )
 
 SNAPSHOTS = Part(
@@ -274,7 +291,8 @@ HOLD = Part(
     """
 held_dispatch AS (UPDATE dispatch q SET held = true FROM {d} WHERE q.run_id = d.run_id),
 held_gates AS (
-    UPDATE gates g SET held_at = {now} FROM {d} WHERE g.run_id = d.run_id AND g.status = 'open'
+    UPDATE gates g SET held_at = {now} FROM {d}
+    WHERE g.run_id = d.run_id AND g.status IN ('open', 'scheduled')
 )
 """,
 )
@@ -289,8 +307,23 @@ released_dispatch AS (
         total_deadline = q.total_deadline + make_interval(secs => d.seconds)
     FROM {d} WHERE q.run_id = d.run_id
 ), released_gates AS (
-    UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds)
+    UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds),
+        opens_at = CASE WHEN g.status = 'scheduled' THEN g.opens_at + make_interval(secs => d.seconds)
+            ELSE g.opens_at END,
+        next_at = g.next_at + make_interval(secs => d.seconds)
     FROM {d} WHERE g.run_id = d.run_id AND g.held_at IS NOT NULL
+)
+""",
+)
+
+#: A gate sent them back: their rows are rolled back, and those of the steps inside of them.
+REVISED = Part(
+    "run_id uuid, scope text, path text, prefix text",
+    """
+revised_steps AS (
+    UPDATE steps s SET status = 'rolled_back' FROM {d}
+    WHERE s.run_id = d.run_id AND s.status <> 'rolled_back'
+        AND ((s.scope = d.scope AND s.path = d.path) OR starts_with(s.scope, d.prefix))
 )
 """,
 )

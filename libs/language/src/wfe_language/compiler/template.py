@@ -11,6 +11,7 @@ from typing import Any
 from wfe_engine import plan
 
 from wfe_language.compiler.agent_steps import agent_block, read_agent
+from wfe_language.compiler.approved import bind, check_expiries, check_revisions, revises
 from wfe_language.compiler.blocks import Either
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
@@ -33,7 +34,7 @@ QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "compensate", "steps", "output")
 _TRIGGERS = ("failure", "cancel", "rollback")
-_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate")
+_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate", "approved_by")
 _ALL = (*KINDS, *STRUCTURES, "agent")
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
@@ -62,6 +63,10 @@ class _Before:
     def __contains__(self, id_: object) -> bool:
         at = self.position.get(id_) if isinstance(id_, str) else None
         return (at is not None and bool(self.bits >> at & 1)) or id_ in self.outer
+
+
+def _is_approved(step: Any) -> bool:
+    return isinstance(step, dict) and isinstance(step.get("approved_by"), str)
 
 
 class TemplateReader:
@@ -99,6 +104,7 @@ class TemplateReader:
         root, ended = plan.Block((), ()), scope
         if "steps" in given:
             root, ended = self.inner(given["steps"], ("steps",), scope, "")
+            check_expiries(reading, root)
         for unknown, where, place in reading.callback_uses:
             if unknown not in reading.callbacks:
                 otherwise = f"Wait for it: wait_for: {{callback: {unknown[:60]}}}."
@@ -175,13 +181,33 @@ class TemplateReader:
         known = frozenset(position)
         everything = outer.steps | known
         types = outer.types.with_steps({id_: step for id_, step in zip(ids, steps, strict=True) if id_})
+        check_revisions(reading, steps, where, arranged)
+        inside = outer
+        if any(revises(step) for step in steps):
+            inside = replace(outer, locals=outer.locals | {"revision"})
         nodes = []
         for at, step in enumerate(steps):
             # With a cycle nobody knows who comes first; the cycle is fault enough.
             bits = -1 if arranged.cycle else arranged.before[at]
             before = _Before(position, bits, outer.before)
-            scope = replace(outer, steps=everything, before=before, step=ids[at], place="here", types=types)
-            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged))
+            needs = arranged.needs[at]
+            scope = replace(
+                inside,
+                steps=everything,
+                before=before,
+                step=ids[at],
+                place="here",
+                types=types,
+                siblings=frozenset(id_ for id_, index in position.items() if bits >> index & 1),
+                follows=ids[needs[0]] if len(needs) == 1 else "",
+            )
+            gate = position.get(step["approved_by"]) if _is_approved(step) else None
+            # What people are to approve must be known when they are asked.
+            asked = scope if gate is None or arranged.cycle else replace(
+                scope, before=_Before(position, arranged.before[gate], outer.before)
+            )  # fmt: skip
+            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged, asked))
+        nodes = bind(reading, steps, where, nodes, ids)
         roots = tuple(at for at, needs in enumerate(arranged.needs) if not needs)
         ended = replace(outer, steps=everything, before=Either(outer.before, known), step="", types=types)
         return plan.Block(tuple(nodes), roots, result=len(nodes) - 1), ended
@@ -276,6 +302,7 @@ class TemplateReader:
         prefix: str,
         at: int,
         arranged: Order,
+        asked: Scope,
     ) -> plan.Node:
         reading, values = self.reading, self.values
         given = value if isinstance(value, dict) else {}
@@ -297,7 +324,7 @@ class TemplateReader:
             params, blocks = STRUCTURES[kind](self, given[kind], (*where, kind), scope, path)
             values.sealed = False
         elif kind:
-            params = KINDS[kind](reading, values, given[kind], (*where, kind), scope)
+            params = KINDS[kind](reading, values, given[kind], (*where, kind), asked)
         return plan.Node(
             id=scope.step,
             index=at,
