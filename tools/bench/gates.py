@@ -29,7 +29,7 @@ from wfe_stack.rest import Rest
 from wfe_stack.settings import StackSettings, sample_folder
 from wfe_stack.stack import Stack
 
-from tools.bench.client import _bounded
+from tools.bench.client import bounded
 from tools.bench.http1 import Http, HttpFault
 from tools.bench.meter import Meter, Processes
 from tools.bench.workloads import milliseconds
@@ -96,7 +96,7 @@ class Gates:
             await self._decide("ada", *gates[number], "approve")
 
         with Meter(Processes({**self._stack.pids, "client": os.getpid()}), self._folder) as meter:
-            calls = await _bounded(count, 32, one)
+            calls = await bounded(count, 32, one)
             wall = time.perf_counter() - began
             await self._ended([run for run, _ in gates])
         return {
@@ -129,7 +129,7 @@ class Gates:
             answers[gate] = [word for word in said if word]
 
         began = time.perf_counter()
-        await _bounded(count, 16, race)
+        await bounded(count, 16, race)
         wall = time.perf_counter() - began
         await self._ended([run for run, _ in gates])
         wrong, won = await self._wrong(gates, answers)
@@ -177,7 +177,7 @@ class Gates:
         async def start(_number: int) -> None:
             runs.append(UUID(json.loads(await self._http["sam"].post("/api/v1/workflows", body, str(uuid4())))["id"]))
 
-        await _bounded(count, 64, start)
+        await bounded(count, 64, start)
         rows = await self._db.execute(
             "SELECT run_id, id FROM gates WHERE run_id = ANY(%s) AND status = 'open'", (runs,)
         )

@@ -9,14 +9,14 @@ import msgspec
 from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
-from wfe_engine.advance import advance, complete_live, expression_fault, fail_entering
+from wfe_engine.advance import advance, complete_live, fail_entering
 from wfe_engine.approved import approved_step, to_do_again
 from wfe_engine.digests import approval_digest
 from wfe_engine.plan import Node
 from wfe_engine.rules import ENTER, rule
 from wfe_engine.scopes import step_prefix
 from wfe_engine.state import ENDED, WAITING_APPROVAL, Fault, Step
-from wfe_engine.turn import Turn, encode
+from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block
 from wfe_engine.values import ExpressionFault, Record
 
