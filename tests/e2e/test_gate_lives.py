@@ -9,10 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from wfe_engine.events import decode_event
-from wfe_engine.evolve import fold
-from wfe_engine.state import decode_state
 from wfe_stack.rest import Refused, Rest
+from wfe_stack.testing_rows import folded_and_stored
 from wfe_store.pool import Database
 
 NAMES = itertools.count(1)
@@ -66,19 +64,7 @@ async def decide(who: Rest, gate: dict[str, Any], decision: str = "approve", **m
 
 
 async def assert_log_gives_state(stack, run: str) -> None:
-    database = Database(stack.database_url, name="test", size=1)
-    await database.open()
-    try:
-        async with database.connection() as connection:
-            cursor = await connection.execute(
-                "SELECT type, data, extract(epoch FROM at)::float8 FROM events WHERE run_id = %s ORDER BY seq", (run,)
-            )
-            rows = await cursor.fetchall()
-            cursor = await connection.execute("SELECT state FROM runs WHERE id = %s", (run,))
-            (state,) = await cursor.fetchone() or ("",)
-    finally:
-        await database.close()
-    folded, stored = fold([(decode_event(kind, data), at) for kind, data, at in rows]), decode_state(state)
+    folded, stored = await folded_and_stored(stack.database_url, run)
     assert (folded.seq, folded.status, folded.visit) == (stored.seq, stored.status, stored.visit)
     assert {k: s.done for k, s in folded.scopes.items()} == {k: s.done for k, s in stored.scopes.items()}
 
@@ -388,3 +374,26 @@ async def test_a_preview_says_what_follows(sam, ada, people, run_of):
     assert found["approve", ""]["gates"] == ["k"]
     assert [s["path"] for s in found["reject", "branch:manual"]["steps"]] == ["look"]
     assert found["reject", "fail"]["run"] == found["expire", "reject"]["run"] == "fails"
+
+
+async def test_a_run_that_goes_back_behind_a_revision_has_what_was_done_again(stack, sam, ada, run_of):
+    run = await run_of("""
+  - {id: draft, call: {handler: echo, input: {why: "${{ revision.reason }}"}}}
+  - {id: g, approval: {title: "${{ steps.draft.output.why }}?", approvers: {roles: [approver]}, revise: {}}}
+  - {id: after, set: {why: "${{ steps.draft.output.why }}"}}
+""")
+    (gate,) = await gates_of(sam, run)
+    first = (await sam.get(f"/api/v1/workflows/{run}/snapshots"))["snapshots"][-1]
+    await decide(ada, gate, "revise", comment="shorter")
+    (second,) = await gates_of(sam, run, 1, round=1)
+    assert second["title"] == "shorter?"
+    fork = (await sam.post(f"/api/v1/workflows/{run}/fork", {"snapshot_id": first["id"]}))["id"]
+    await sam.post(f"/api/v1/workflows/{run}/rollback", {"snapshot_id": first["id"]})
+    for one in (run, fork):
+        (again,) = await gates_of(sam, one, 1)
+        assert (again["title"], again["round"]) == ("?", 0)
+        await decide(ada, again)
+        finished = await ended(sam, one)
+        assert finished["steps"][-1]["output"] == {"why": ""}
+        await assert_log_gives_state(stack, one)
+    assert (await sam.get(f"/api/v1/workflows/{run}"))["approvals"][1]["status"] == "superseded"

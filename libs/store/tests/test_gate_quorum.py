@@ -323,3 +323,21 @@ async def test_a_deadline_is_moved_only_to_later(world: World):
     with pytest.raises(InvalidInput):
         await world.gates.extend(world.owner, gate, decider=world.who("fin"), until=later, reason="again")
     assert await world.notes(gate) == ["extended"]
+
+
+async def test_a_vote_taken_back_in_between_does_not_count(world: World, monkeypatch: pytest.MonkeyPatch):
+    gate = await world.open(policy({**FINANCE, "count": 2}))
+    await world.say(gate, "fin")
+    read, other = world.gates.facts, Gates(world.database)
+    withdrawn = False
+
+    async def and_then(*given: Any, **more: Any) -> Any:
+        nonlocal withdrawn
+        facts = await read(*given, **more)
+        if not withdrawn:
+            withdrawn = True
+            await other.withdraw_vote(world.owner, gate, decider=world.who("fin"), reason="")
+        return facts
+
+    monkeypatch.setattr(world.gates, "facts", and_then)
+    assert await world.say(gate, "fay") == "open", "judged anew: one has approved"

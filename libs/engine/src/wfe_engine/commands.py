@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from wfe_engine.state import Fault, Scope, Undo
+from wfe_engine.values import Record
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -245,6 +246,7 @@ class Rollback(Command, frozen=True, kw_only=True):
         scopes: Its scopes.
         inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
         undo: Its steps whose effects can be taken back.
+        records: Steps that had finished by then, by `record_key`; None for those of now.
     """
 
     snapshot: str
@@ -252,6 +254,7 @@ class Rollback(Command, frozen=True, kw_only=True):
     scopes: dict[str, Scope]
     inputs: dict[str, bytes] = {}
     undo: tuple[Undo, ...] = ()
+    records: dict[str, Record] | None = None
 
 
 class Advance(Command, frozen=True, kw_only=True):

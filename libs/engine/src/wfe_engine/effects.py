@@ -160,10 +160,12 @@ class Revised(msgspec.Struct, frozen=True, kw_only=True):
     """A step that had finished is done again; its row, and those of the steps inside of it, are rolled back.
 
     Attributes:
+        seq: Of the event that says so.
         scope, path: Of the step.
         prefix: What the keys of the scopes inside of it begin with.
     """
 
+    seq: int
     scope: str
     path: str
     prefix: str

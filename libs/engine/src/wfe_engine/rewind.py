@@ -15,6 +15,7 @@ from wfe_engine.scopes import ROOT, block_at, depth, place, step_prefix
 from wfe_engine.state import CANCELLED, ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Return, Scope, Step
 from wfe_engine.turn import Turn
 from wfe_engine.unwind import end_step
+from wfe_engine.values import Record
 
 
 def frontier(plan: Plan, scopes: dict[str, Scope]) -> dict[str, Scope]:
@@ -120,6 +121,7 @@ def roll_back(turn: Turn, command: cmd.Rollback) -> None:
             action="rolled back",
             allowed="started",
         )
+    turn.then = command.records
     target = Return(command.snapshot, command.seq, command.scopes, command.undo, command.inputs)
     lost = {undo.no for undo in command.undo} - {undo.no for undo in turn.state.undo}
     if turn.state.compensated and lost:
@@ -167,6 +169,10 @@ def return_to(turn: Turn, target: Return) -> None:
     )
     if deadline is not None and turn.state.paused_at is None:
         turn.effects.timers[0] = deadline
+    if turn.then is not None:
+        # A step that was done again since counts as it was then; what came later is not there at all.
+        turn.added.update(dict.fromkeys(turn.env.values.records, Record(status=ROLLED_BACK)))
+        turn.added.update(turn.then)
     turn.effects.rolled_back = target.seq
     turn.effects.undone = live_numbers(target.scopes)
     rows_of_containers(turn, target.inputs)

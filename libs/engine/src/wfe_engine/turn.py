@@ -70,6 +70,7 @@ class Turn:
         "plan",
         "signals",
         "state",
+        "then",
         "todo",
     )
 
@@ -85,6 +86,8 @@ class Turn:
         self.signals: dict[str, bytes] = {}
         self.todo: deque[Callable[[], None]] = deque()
         self.hard = False
+        #: Finished steps as the snapshot has them that the run goes back to; None for those of now.
+        self.then = env.values.then
         self._places: dict[str, tuple[Block, str]] = {"": (plan.root, "")}
 
     @property

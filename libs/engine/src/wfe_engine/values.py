@@ -83,9 +83,11 @@ class Values:
         inputs: Recorded inputs of steps that have rows but have not completed, by number.
         gates: The last gate of such steps, by number.
         signals: Payloads of the signals no step has taken yet, by id; JSON bytes.
+        then: Of a run that takes back what its steps did before it goes back to a snapshot: the records as of that
+            snapshot. None for those of now.
     """
 
-    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "signals", "vars")
+    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "signals", "then", "vars")
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class Values:
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
         self.signals: dict[str, bytes] = {}
+        self.then: dict[str, Record] | None = None
         self._decoded: dict[int, Any] = {}
 
     def params(self, no: int) -> Any:

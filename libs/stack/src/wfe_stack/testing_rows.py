@@ -8,8 +8,11 @@ import time
 import uuid
 from typing import Any
 
+from wfe_engine.events import decode_event
+from wfe_engine.evolve import fold
+from wfe_engine.state import RunState, decode_state
 from wfe_store.gate_policy import Decider, Policy
-from wfe_store.pool import Database
+from wfe_store.pool import Database, fetch_all
 
 
 def run_key() -> uuid.UUID:
@@ -95,3 +98,20 @@ def decider(
         roles=frozenset({"approver"} if roles is None else roles),
         groups=frozenset(groups or ()),
     )
+
+
+async def folded_and_stored(database_url: str, run: str) -> tuple[RunState, RunState]:
+    """The state a run's log folds to, and the one that is stored."""
+    database = Database(database_url, name="test", size=1)
+    await database.open()
+    try:
+        async with database.connection() as connection:
+            events = await fetch_all(
+                connection,
+                "SELECT type, data, extract(epoch FROM at)::float8 FROM events WHERE run_id = %s ORDER BY seq",
+                (run,),
+            )
+            ((state,),) = await fetch_all(connection, "SELECT state FROM runs WHERE id = %s", (run,))
+    finally:
+        await database.close()
+    return fold((decode_event(kind, data), at) for kind, data, at in events), decode_state(state)

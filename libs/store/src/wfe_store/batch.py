@@ -278,7 +278,7 @@ class Batch:
         for gate, upto in effects.noted:
             self.noted.add(UUID(gate), upto)
         for again in effects.revised:
-            self.revised.add(run, again.scope, again.path, again.prefix)
+            self.revised.add(run, again.seq, again.scope, again.path, again.prefix)
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state)
         for signal in effects.signals:

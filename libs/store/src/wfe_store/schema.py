@@ -161,6 +161,8 @@ steps = Table(
     _must("created_at", _MOMENT),
     _may("started_at", _MOMENT),
     _may("ended_at", _MOMENT),
+    _may("undone_seq", Integer),
+    _may("undone_status", Text),
 )
 
 events = Table(

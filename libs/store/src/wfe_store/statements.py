@@ -318,10 +318,10 @@ released_dispatch AS (
 
 #: A gate sent them back: their rows are rolled back, and those of the steps inside of them.
 REVISED = Part(
-    "run_id uuid, scope text, path text, prefix text",
+    "run_id uuid, seq int, scope text, path text, prefix text",
     """
 revised_steps AS (
-    UPDATE steps s SET status = 'rolled_back' FROM {d}
+    UPDATE steps s SET status = 'rolled_back', undone_seq = d.seq, undone_status = s.status FROM {d}
     WHERE s.run_id = d.run_id AND s.status <> 'rolled_back'
         AND ((s.scope = d.scope AND s.path = d.path) OR starts_with(s.scope, d.prefix))
 )
@@ -334,6 +334,9 @@ ROLLED_BACK = Part(
 rolled_back AS (
     UPDATE steps s SET status = 'rolled_back' FROM {d}
     WHERE s.run_id = d.run_id AND s.status <> 'rolled_back' AND s.seq > d.seq
+), restored AS (
+    UPDATE steps s SET status = s.undone_status, undone_seq = NULL, undone_status = NULL FROM {d}
+    WHERE s.run_id = d.run_id AND s.seq <= d.seq AND s.undone_seq > d.seq
 )
 """,
 )
@@ -415,11 +418,12 @@ COPIES = Part(
 copied_steps AS (
     INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts,
         lease_losses, input, output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
-    SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
+    SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind,
+        CASE WHEN s.undone_seq > d.seq THEN s.undone_status ELSE s.status END, 1, s.attempts, s.max_attempts,
         s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at,
         s.ended_at
     FROM {d} JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq
-        AND s.status NOT IN ('rolled_back', 'pending') AND NOT d.live::jsonb @> to_jsonb(s.no)
+        AND (s.status NOT IN ('rolled_back', 'pending') OR s.undone_seq > d.seq) AND NOT d.live::jsonb @> to_jsonb(s.no)
 ), copied_blobs AS (
     INSERT INTO blobs (run_id, id, part, data)
     SELECT d.run_id, b.id, b.part, b.data FROM {d} JOIN blobs b ON b.run_id = d.source

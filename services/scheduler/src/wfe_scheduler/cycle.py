@@ -296,7 +296,9 @@ class Cycle:
             entry.version += 1
             entry.new = None
             rewritten = any(effects.rolled_back is not None or effects.revised for effects in work.effects)
-            if work.state.status in ENDED or is_parked(work.state) or rewritten:
+            # On its way back it needs what its steps were then, which only the store knows.
+            returning = work.state.returning is not None
+            if work.state.status in ENDED or is_parked(work.state) or rewritten or returning:
                 self._cache.drop(entry.run)
             elif self._cache.get(entry.run) is None:
                 self._cache.put(entry)

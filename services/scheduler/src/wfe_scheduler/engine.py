@@ -31,13 +31,12 @@ from wfe_store.batch import NewRun
 from wfe_store.leases import live_handlers
 from wfe_store.load import (
     LoadedRun,
-    SnapshotState,
     known_signals,
     load_inputs,
     load_runs,
-    load_snapshot,
     steps_within,
 )
+from wfe_store.load_snapshot import SnapshotState, load_snapshot
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -156,7 +155,9 @@ class Engine:
                 next_no=snapshot.state.next_no,
                 inputs=await self._inputs(run_id, snapshot),
             )
-            return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+            return await self._begin(
+                caller, run, published, new, command, source.input, given, snapshot.records, reason
+            )
 
         return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
@@ -280,6 +281,7 @@ class Engine:
             scopes=snapshot.state.scopes,
             undo=snapshot.state.undo,
             inputs=await self._inputs(run_id, snapshot),
+            records=snapshot.records,
         )
         await self._submit(run_id, command, caller, reason)
 

@@ -70,8 +70,9 @@ def _item(told: ToldGate) -> Item:
         branch=told.branch,
         reason_code=told.reason_code,
         via=told.via,
-        digest=told.digest,
-        payload=None if told.payload is None else told.payload.encode(),
+        # What the deadline approves is what was asked for, not what somebody proposed and nobody approved.
+        digest="" if told.expired else told.digest,
+        payload=None if told.payload is None or told.expired else told.payload.encode(),
         form=None if told.form is None else told.form.encode(),
         votes=told.votes,
         notes=told.notes,

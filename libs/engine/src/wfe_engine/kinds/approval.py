@@ -191,12 +191,13 @@ def _send_back(
     again = to_do_again(block, node, policy["revise"]["step"])
     output = _output(turn, scope, index, step, command)
     turn.emit(ev.ApprovalRevised(**gate, comment=command.comment, round=output["round"], again=again))
+    seq = turn.state.seq
     data = encode({**output, "visit": turn.state.visit})
     turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=data))
     turn.record(scope, node.id, Record(status="completed", output=data))
     for other in again:
         prefix = step_prefix(scope, other)
-        turn.effects.revised.append(fx.Revised(scope=scope, path=block.nodes[other].path, prefix=prefix))
+        turn.effects.revised.append(fx.Revised(seq=seq, scope=scope, path=block.nodes[other].path, prefix=prefix))
     advance(turn, scope)
 
 

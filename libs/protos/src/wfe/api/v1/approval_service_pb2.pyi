@@ -290,8 +290,9 @@ class ApprovalPreview(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     approval_id: _builtins.str
-    """UUID of the gate, and the digest this is about."""
+    """UUID of the gate."""
     digest: _builtins.str
+    """The digest this is about."""
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewOutcome]:
         """One for approve, one for every outcome of a rejection, revise and expiry the gate knows."""
@@ -366,8 +367,9 @@ class PreviewStep(_message.Message):
     UNDO_FIELD_NUMBER: _builtins.int
     CERTAIN_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Its path and kind."""
+    """Its path."""
     kind: _builtins.str
+    """Its kind."""
     effect: _builtins.str
     """What it does outside: none, read, change or unknown."""
     target: _builtins.str
@@ -585,8 +587,9 @@ class BatchResult(_message.Message):
     status: _builtins.str
     """Its status now; empty when it was refused."""
     reason: _builtins.str
-    """Why it was refused, as a word for programs and a sentence; empty when it was not."""
+    """Why it was refused, as a word for programs; empty when it was not."""
     message: _builtins.str
+    """The same as a sentence."""
     def __init__(
         self,
         *,
@@ -985,10 +988,12 @@ class Delegation(_message.Message):
     """Why."""
     @_builtins.property
     def starts_at(self) -> _timestamp_pb2.Timestamp:
-        """From when until when."""
+        """From when."""
 
     @_builtins.property
-    def ends_at(self) -> _timestamp_pb2.Timestamp: ...
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent for one gate."""
+
     @_builtins.property
     def revoked_at(self) -> _timestamp_pb2.Timestamp:
         """When it was ended before that; absent when it was not."""

@@ -244,14 +244,14 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def IssueLink(self, request, context):
-        """Make a one-time link to a gate, for oneself; an admin may make one for another. Shown this once.
+        """Make a one-time link to a gate, for oneself; an admin may make one for another. Shown this once. Answers 201.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateDelegation(self, request, context):
-        """Let somebody decide in one's place for a while; an admin may say so for another.
+        """Let somebody decide in one's place for a while; an admin may say so for another. Answers 201.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

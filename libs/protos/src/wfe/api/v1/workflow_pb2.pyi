@@ -641,10 +641,11 @@ class Approval(_message.Message):
     decided_via: _builtins.str
     """vote, link, batch, bypass, expiry or unreachable; empty while open."""
     round: _builtins.int
-    """How often it was sent back before, and how often it may be in all."""
+    """How often it was sent back before."""
     max_rounds: _builtins.int
+    """How often it may be sent back in all."""
     claimed_by: _builtins.str
-    """Principal who is at it, since when; empty when nobody is."""
+    """Principal who is at it; empty when nobody is."""
     level: _builtins.int
     """Escalations that have happened."""
     why_not_reason: _builtins.str
@@ -716,7 +717,9 @@ class Approval(_message.Message):
         """
 
     @_builtins.property
-    def claimed_at(self) -> _timestamp_pb2.Timestamp: ...
+    def claimed_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
     def __init__(
         self,
         *,
@@ -808,8 +811,9 @@ class Quorum(_message.Message):
     have: _builtins.int
     """Approvals that count; nobody counts twice."""
     reject_need: _builtins.int
-    """Rejections that close it, and those there are."""
+    """Rejections that close it."""
     reject_have: _builtins.int
+    """Rejections there are."""
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuorumBlock]:
         """Every block must be met."""
@@ -880,8 +884,9 @@ class Vote(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     GROUPS_FIELD_NUMBER: _builtins.int
     by: _builtins.str
-    """Principal that voted, and its name."""
+    """Principal that voted."""
     name: _builtins.str
+    """Its name."""
     on_behalf_of: _builtins.str
     """Whose standing it counts with, by name; empty for the voter's own."""
     vote: _builtins.str

@@ -102,6 +102,9 @@ CREATE INDEX gate_links_gate ON gate_links (gate_id);
 
 -- The person an agent or a service account works for: what it starts, he has started.
 ALTER TABLE principals ADD COLUMN acts_for uuid;
+-- A step that a gate sent back: since which event it does not count any more, and what it was. A run that goes back
+-- behind that event has it again.
+ALTER TABLE steps ADD COLUMN undone_seq integer, ADD COLUMN undone_status text;
 -- The approval a step runs under, and the digest of exactly what was approved.
 ALTER TABLE dispatch ADD COLUMN approval_id uuid, ADD COLUMN digest text NOT NULL DEFAULT '';
 
