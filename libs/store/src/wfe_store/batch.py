@@ -11,9 +11,10 @@ from wfe_engine.events import Event, GateNoted, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
+from wfe_store import statements_gates as gate_sql
 from wfe_store.blobs import INLINE_BYTES, out_of_line
 from wfe_store.gate_policy import Policy
-from wfe_store.statements import Part
+from wfe_store.part import Part
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -126,13 +127,13 @@ class Batch:
         self.sealed = Rows(sql.SEALED)
         self.copies = Rows(sql.COPIES)
         self.blobs = Rows(sql.BLOBS)
-        self.gates_off = Rows(sql.GATES_OFF)
+        self.gates_off = Rows(gate_sql.GATES_OFF)
         self.changes = Rows(sql.CHANGES)
         self.again = Rows(sql.AGAIN)
         self.finished = Rows(sql.FINISHED)
         self.rolled_back = Rows(sql.ROLLED_BACK)
         self.undone = Rows(sql.UNDONE)
-        self.revised = Rows(sql.REVISED)
+        self.revised = Rows(gate_sql.REVISED)
         self.steps = Rows(sql.STEPS)
         self.redispatch = Rows(sql.REDISPATCH)
         self.dispatch = Rows(sql.DISPATCH)
@@ -140,9 +141,9 @@ class Batch:
         self.release = Rows(sql.RELEASE)
         self.timers_off = Rows(sql.TIMERS_OFF)
         self.timers = Rows(sql.TIMERS)
-        self.gates = Rows(sql.GATES)
-        self.told = Rows(sql.TOLD)
-        self.noted = Rows(sql.NOTED)
+        self.gates = Rows(gate_sql.GATES)
+        self.told = Rows(gate_sql.TOLD)
+        self.noted = Rows(gate_sql.NOTED)
         self.signals = Rows(sql.SIGNALS)
         self.children_done = Rows(sql.CHILDREN_DONE)
         self.children = Rows(sql.CHILDREN)

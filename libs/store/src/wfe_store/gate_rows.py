@@ -17,11 +17,12 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, Uuid
 from wfe_engine.errors import NotFound
 
-from wfe_store import schema
 from wfe_store.gate import Decision, Gate
 from wfe_store.gate_policy import Decider, Policy
 from wfe_store.paging import Page, compiled, fetch_page
 from wfe_store.pool import Connection, Database, fetch_all, fetch_one
+from wfe_store.schema import runs
+from wfe_store.schema_gates import gates
 
 #: Characters of a body that lists show.
 BODY_IN_LISTS = 1_000
@@ -53,7 +54,7 @@ class Asked:
 _OVERDUE: ColumnClause[bool] = literal_column(
     "(gates.status = 'open' AND gates.expires_at <= coalesce(gates.held_at, clock_timestamp())) IS TRUE"
 )
-COLUMNS = [column for column in schema.gates.c if column.name not in ("owner_id", "told_at")]
+COLUMNS = [column for column in gates.c if column.name not in ("owner_id", "told_at")]
 #: The same for statements that are text; the table must be called gates.
 COLUMN_TEXT = ", ".join(f"gates.{column.name}" for column in COLUMNS) + f", {_OVERDUE.name}"
 _GATES = select(*COLUMNS, _OVERDUE)
@@ -63,7 +64,7 @@ _SHORT = {
     "edited": null(),
     "form": null(),
     "patch": null(),
-    "body": func.left(schema.gates.c.body, BODY_IN_LISTS),
+    "body": func.left(gates.c.body, BODY_IN_LISTS),
 }
 _LISTED = [_SHORT.get(column.name, column) for column in COLUMNS]
 _BARS = "wfe_gate_bars(gates, :me)"
@@ -90,9 +91,9 @@ class GateRows:
             NotFound: The owner, or his run, has no such gate.
         """
         statement = _GATES if seen_by is None else _GATES.add_columns(_bars(seen_by))
-        statement = statement.where(schema.gates.c.owner_id == owner_id, schema.gates.c.id == gate_id)
+        statement = statement.where(gates.c.owner_id == owner_id, gates.c.id == gate_id)
         if run_id is not None:
-            statement = statement.where(schema.gates.c.run_id == run_id)
+            statement = statement.where(gates.c.run_id == run_id)
         async with self.database.connection() as connection:
             row = await fetch_one(connection, *compiled(statement))
         if row is None:
@@ -101,14 +102,14 @@ class GateRows:
 
     async def some(self, owner_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Gate]:
         """Those of these gates the owner has."""
-        g = schema.gates.c
+        g = gates.c
         async with self.database.connection() as connection:
             rows = await fetch_all(connection, *compiled(_GATES.where(g.owner_id == owner_id, g.id.in_(ids))))
         return {gate.id: gate for gate in map(gate_of, rows)}
 
     async def of_run(self, owner_id: UUID, run_id: UUID) -> Sequence[Gate]:
         """The gates of a run, open and closed, oldest first; at most 1,000."""
-        g = schema.gates.c
+        g = gates.c
         statement = _GATES.where(g.owner_id == owner_id, g.run_id == run_id).order_by(g.created_at, g.id)
         async with self.database.connection() as connection:
             return [gate_of(row) for row in await fetch_all(connection, *compiled(statement.limit(1000)))]
@@ -132,7 +133,7 @@ class GateRows:
         statement = _asked(select(*columns), owner_id, asked, lent)
         if statement is None:
             return Page((), 0)
-        g = schema.gates.c
+        g = gates.c
         async with self.database.connection() as connection:
             return await fetch_page(
                 connection,
@@ -144,7 +145,7 @@ class GateRows:
 
     async def count(self, owner_id: UUID, asked: Asked, *, lent: Iterable[str] = (), most: int = 10_000) -> int:
         """How many there are; exact up to `most`."""
-        statement = _asked(select(schema.gates.c.id), owner_id, asked, lent)
+        statement = _asked(select(gates.c.id), owner_id, asked, lent)
         if statement is None:
             return 0
         async with self.database.connection() as connection:
@@ -205,7 +206,7 @@ def _bars(who: UUID) -> Any:
 
 def _asked(statement: Select[Any], owner_id: UUID, asked: Asked, lent: Iterable[str]) -> Select[Any] | None:
     """With its conditions; None when nothing can match."""
-    g = schema.gates.c
+    g = gates.c
     statement = statement.where(g.owner_id == owner_id)
     for column, wanted in ((g.status, asked.status), (g.run_id, asked.run_id), (g.risk, asked.risk)):
         if wanted is not None:
@@ -215,7 +216,7 @@ def _asked(statement: Select[Any], owner_id: UUID, asked: Asked, lent: Iterable[
     if asked.due_before is not None:
         statement = statement.where(g.expires_at < asked.due_before)
     if asked.template is not None:
-        r = schema.runs.c
+        r = runs.c
         statement = statement.where(select(r.id).where(r.id == g.run_id, r.template_name == asked.template).exists())
     if asked.mine is not None:
         tokens = asked.mine.tokens

@@ -11,7 +11,7 @@ Unix time.
 
 from __future__ import annotations
 
-from wfe_store.arrays import ENCODERS
+from wfe_store.part import Part
 
 #: Settings of a connection that runs these. The planner is to go through indexes whatever the statistics of a young
 #: table say, and to plan once.
@@ -19,41 +19,6 @@ SETTINGS = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;"
     " SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off"
 )
-
-
-class Part:
-    """What is done to one table.
-
-    Args:
-        columns: Names and types of its rows.
-        body: Common table expressions, named like nothing else.
-        counted: Which of them must have changed as many rows as were sent, and what those are; None where any number
-            will do.
-    """
-
-    __slots__ = ("_body", "_columns", "_counted", "encoders")
-
-    def __init__(self, columns: str, body: str, *, counted: tuple[str, str] | None = None) -> None:
-        self._columns = [(name, kind) for name, kind in (column.split() for column in columns.split(","))]
-        self._body = body.strip()
-        self._counted = counted
-        self.encoders = tuple(ENCODERS[kind] for _, kind in self._columns)
-
-    def text(self, first: int) -> str:
-        """The part with its parameters numbered from `first`; the moment of the commit is number 1."""
-        places = ", ".join(f"${first + at}::{kind}[]" for at, (_, kind) in enumerate(self._columns))
-        names = ", ".join(name for name, _ in self._columns)
-        rows = f"unnest({places}) AS d ({names})"
-        return self._body.replace("{d}", rows).replace("{now}", "to_timestamp($1::float8)")
-
-    def expectation(self, first: int) -> str | None:
-        """What has to be selected for the part to be refused when it changed another number of rows."""
-        if self._counted is None:
-            return None
-        found, what = self._counted
-        sent = f"cardinality(${first}::{self._columns[0][1]}[])::bigint"
-        return f"wfe_expect((SELECT count(*) FROM {found}), {sent}, '{what}')"  # noqa: S608 - fixed texts
-
 
 RUNS = Part(
     "id uuid, expected bigint, version bigint, status text, phase text, reason text, seq int, epoch int, state text,"
@@ -230,52 +195,6 @@ TIMERS_OFF = Part(
     "cleared_timers AS (DELETE FROM timers t USING {d} WHERE t.run_id = d.run_id AND t.no = d.no)",
 )
 
-GATES = Part(
-    "id uuid, run_id uuid, no int, owner_id uuid, path text, iteration text, title text, body text, payload text,"
-    " policy text, digest text, started_by uuid, replaces uuid, expires float8, on_expiry text, who text, exclude text,"
-    " risk text, bound text, round int, opens float8, next_in float8, agenda text, branch text",
-    """
-new_gates AS (
-    INSERT INTO gates (id, run_id, no, owner_id, path, iteration, status, title, body, payload, policy, digest,
-        started_by, replaces, created_at, expires_at, on_expiry, who, exclude, risk, bound, round, opens_at, next_at,
-        agenda, branch)
-    SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration,
-        CASE WHEN d.opens IS NULL THEN 'open' ELSE 'scheduled' END, d.title, d.body, d.payload, d.policy, d.digest,
-        d.started_by, d.replaces, {now}, to_timestamp(d.expires), d.on_expiry,
-        ARRAY(SELECT jsonb_array_elements_text(d.who::jsonb)),
-        ARRAY(SELECT jsonb_array_elements_text(d.exclude::jsonb)), d.risk, d.bound, d.round, to_timestamp(d.opens),
-        {now} + make_interval(secs => d.next_in), d.agenda, d.branch
-    FROM {d}
-)
-""",
-)
-
-GATES_OFF = Part(
-    "id uuid, status text",
-    """
-closed_gates AS (
-    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}, version = g.version + 1, next_at = NULL
-    FROM {d} WHERE g.id = d.id AND g.status IN ('open', 'scheduled')
-    RETURNING 1
-)
-""",
-    counted=("closed_gates", "open gates"),
-)
-
-TOLD = Part(
-    "id uuid",
-    "told_gates AS (UPDATE gates g SET told_at = {now} FROM {d} WHERE g.id = d.id AND g.told_at IS NULL)",
-)
-
-NOTED = Part(
-    "id uuid, n bigint",
-    """
-told_notes AS (
-    UPDATE gate_notes t SET told_at = {now} FROM {d} WHERE t.gate_id = d.id AND t.n <= d.n AND t.told_at IS NULL
-)
-""",
-)
-
 SNAPSHOTS = Part(
     "run_id uuid, id uuid, seq int, kind text, name text, state text",
     """
@@ -316,17 +235,6 @@ released_dispatch AS (
 """,
 )
 
-#: A gate sent them back: their rows are rolled back, and those of the steps inside of them.
-REVISED = Part(
-    "run_id uuid, seq int, scope text, path text, prefix text",
-    """
-revised_steps AS (
-    UPDATE steps s SET status = 'rolled_back', undone_seq = d.seq, undone_status = s.status FROM {d}
-    WHERE s.run_id = d.run_id AND s.status <> 'rolled_back'
-        AND ((s.scope = d.scope AND s.path = d.path) OR starts_with(s.scope, d.prefix))
-)
-""",
-)
 
 ROLLED_BACK = Part(
     "run_id uuid, seq int",
