@@ -6,7 +6,7 @@ from typing import Any
 
 from wfe_engine import effects as fx
 from wfe_engine.plan import CONTAINERS
-from wfe_engine.state import RunState
+from wfe_engine.state import RunState, Scope
 from wfe_engine.values import Record, Values, record_key
 
 
@@ -47,12 +47,21 @@ class Rows:
             }
         if effects.rolled_back is not None:
             for no, row in self.steps.items():
-                if row["seq"] > effects.rolled_back or no in effects.undone:
+                undone = row.get("undone")
+                if row["seq"] > effects.rolled_back:
+                    row["status"] = "rolled_back"
+                elif undone is not None and undone[0] > effects.rolled_back:
+                    row["status"] = undone[1]
+                    del row["undone"]
+                if no in effects.undone:
                     row["status"] = "rolled_back"
         for gone in effects.revised:
             for row in self.steps.values():
-                if (row["scope"], row["path"]) == (gone.scope, gone.path) or row["scope"].startswith(gone.prefix):
-                    row["status"] = "rolled_back"
+                inside = row["scope"].startswith(gone.prefix)
+                if row["status"] != "rolled_back" and (
+                    inside or (row["scope"], row["path"]) == (gone.scope, gone.path)
+                ):
+                    row.update(status="rolled_back", undone=(gone.seq, row["status"]))
         for step in effects.steps:
             self.steps[step.no] = _row(step, step.input) | {
                 "status": step.status, "seq": step.seq, "output": step.output, "error": step.error, "gate": step.gate,
@@ -104,7 +113,24 @@ class Rows:
                 values.records[key] = Record(
                     status=row["status"], output=row["output"], error=row["error"], attempts=row["attempts"]
                 )
+        if state.returning is not None:
+            values.then = self.records_at(state.returning.seq, state.returning.scopes)
         return values
+
+    def records_at(self, seq: int, scopes: dict[str, Scope]) -> dict[str, Record]:
+        """Finished steps as expressions saw them at a moment of the run."""
+        live = {step.no for scope in scopes.values() for step in scope.live.values()}
+        prefixes = tuple(f"{i}/" for i, step in scopes[""].live.items() if step.kind in CONTAINERS)
+        found = {}
+        for no, row in sorted(self.steps.items()):
+            late = row.get("undone", (0, ""))
+            status = late[1] if late[0] > seq else row["status"]
+            seen = row["scope"] == "" or row["scope"].startswith(prefixes)
+            if no not in live and row["seq"] <= seq and status != "rolled_back" and seen:
+                found[record_key(row["scope"], row["path"].rpartition("/")[2])] = Record(
+                    status=status, output=row["output"], error=row["error"], attempts=row["attempts"]
+                )
+        return found
 
 
 def _row(step: Any, given: bytes | None) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from uuid import UUID
 
 import msgspec
+from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record
 
-from wfe_store.load import load_records
+from wfe_store.load import load_inputs, load_records
 from wfe_store.pool import Connection
 
 
@@ -18,6 +19,7 @@ class SnapshotState(msgspec.Struct, kw_only=True):
     Attributes:
         void: A rollback went behind it; what it stands on is undone.
         records: Steps that had finished by then and that expressions can still see, by `record_key`.
+        inputs: Recorded inputs of its steps with blocks, by `container_key`.
     """
 
     id: UUID
@@ -25,6 +27,7 @@ class SnapshotState(msgspec.Struct, kw_only=True):
     state: RunState
     void: bool
     records: dict[str, Record]
+    inputs: dict[str, bytes]
 
 
 async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> SnapshotState | None:
@@ -48,4 +51,7 @@ async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot
         return None
     state = decode_state(row[2])
     records = await load_records(connection, run, row[1], state.scopes)
-    return SnapshotState(id=row[0], seq=row[1], state=state, void=row[3], records=records)
+    wanted = {step.no: container_key(scope, index) for scope, index, step in kept_steps(state.scopes)}
+    found = await load_inputs(connection, run, list(wanted)) if wanted else {}
+    inputs = {wanted[no]: given for no, given in found.items()}
+    return SnapshotState(id=row[0], seq=row[1], state=state, void=row[3], records=records, inputs=inputs)

@@ -19,7 +19,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from wfe_store import schema_gates as schema_gates
-from wfe_store.columns import METADATA, MOMENT, TEXTS, may, must
+from wfe_store.columns import METADATA as METADATA
+from wfe_store.columns import MOMENT, TEXTS, may, must
 
 owners = Table("owners", METADATA, must("id", Uuid), must("name", Text), must("created_at", MOMENT))
 

@@ -16,13 +16,14 @@ from wfe_language.compiler.blocks import Either
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
-from wfe_language.compiler.kinds import KINDS, LATER_KINDS, TEMPLATE_NAME, TEMPLATE_RULE
+from wfe_language.compiler.kinds import KINDS, TEMPLATE_NAME, TEMPLATE_RULE
 from wfe_language.compiler.reading import Missing, Reading
 from wfe_language.compiler.references import ids_around
+from wfe_language.compiler.step_kinds import kind_of
 from wfe_language.compiler.structure import STRUCTURES
 from wfe_language.compiler.types import Types
 from wfe_language.compiler.values import Scope, Values
-from wfe_language.faults import Where, choices, nearest, suggest
+from wfe_language.faults import Where, choices, suggest
 from wfe_language.loader import Positions
 
 #: Steps of a template, those inside of others included.
@@ -34,8 +35,6 @@ QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "compensate", "steps", "output")
 _TRIGGERS = ("failure", "cancel", "rollback")
-_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate", "approved_by")
-_ALL = (*KINDS, *STRUCTURES, "agent")
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
     ("approval", "timeout"): "Use expires: {after: 24h, then: reject} in the approval.",
@@ -306,7 +305,7 @@ class TemplateReader:
     ) -> plan.Node:
         reading, values = self.reading, self.values
         given = value if isinstance(value, dict) else {}
-        kind = self._kind(value, where)
+        kind = kind_of(self.reading, value, where)
         condition = None
         if "if" in given:
             condition = values.condition(given["if"], (*where, "if"), scope.at("in an if"))
@@ -389,31 +388,3 @@ class TemplateReader:
             queue=queue,
             sealed=self.values.sealed,
         )
-
-    def _kind(self, value: Any, where: Where) -> str:
-        """The one kind of a step; empty when it has none that runs. Faults for every key of the step."""
-        reading = self.reading
-        if not isinstance(value, dict):
-            reading.object(value, where, (), mend="Write a step: {id: first, call: {handler: echo}}.")
-            return ""
-        if "id" not in value:
-            reading.key_fault(where, "The step has no id.", "Add `id:`, a name other steps can refer to.")
-        found = [key for key in value if key in plan.KINDS]
-        later = [key for key in value if key in LATER_KINDS]
-        known = (*_COMMON, *_ALL, *LATER_KINDS)
-        meant = False  # an unknown key is probably a kind, misspelt
-        for key in value:
-            inner = (*where, key)
-            if key in later:
-                reading.key_fault(inner, f"This version does not run {key} steps yet.", f"It runs {choices(_ALL)}.")
-            elif key not in known:
-                near = nearest(key, known)
-                meant |= near in _ALL
-                mend = f"Did you mean {near}?" if near else f"Known are {choices(_COMMON)}, and one of {choices(_ALL)}."
-                reading.key_fault(inner, f"The key {key[:60]} is not known in a step.", mend)
-        if len(found) + len(later) > 1:
-            both = [*found, *later]
-            reading.key_fault((*where, both[1]), f"The step has two kinds: {choices(both)}.", "Make two steps of it.")
-        elif not found and not later and not meant:
-            reading.key_fault(where, "The step does not say what it does.", f"Add one of {choices(_ALL)}.")
-        return found[0] if found else ""
