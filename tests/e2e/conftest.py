@@ -46,7 +46,7 @@ from e2e_witness import Witness  # noqa: E402
 LEASE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 0.5
 
-STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin"))
+STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin", "breakglass"))
 #: Of sam's, ada's and root's owner: an editor beside ada, an approver who is none, and an editor who starts runs.
 MORE_PEOPLE = (
     SeedPrincipal("eve", roles=("approver", "viewer"), groups=("editors",)),
