@@ -7,7 +7,7 @@ from typing import Any
 from wfe_engine import effects as fx
 from wfe_engine.plan import CONTAINERS
 from wfe_engine.state import RunState, Scope
-from wfe_engine.values import Record, Values, record_key
+from wfe_engine.values import Record, Values, asked_key, record_key
 
 
 class Rows:
@@ -113,9 +113,16 @@ class Rows:
                 values.records[key] = Record(
                     status=row["status"], output=row["output"], error=row["error"], attempts=row["attempts"]
                 )
+        if state.rollbacks or state.returning is not None:
+            values.asked = self.asked()
         if state.returning is not None:
             values.then = self.records_at(state.returning.seq, state.returning.scopes)
         return values
+
+    def asked(self) -> dict[str, str]:
+        """The newest gate of each approval step."""
+        rows = [(self.steps[gate["no"]], id_) for id_, gate in self.gates.items()]
+        return {asked_key(row["path"], row["iteration"]): id_ for row, id_ in rows}
 
     def records_at(self, seq: int, scopes: dict[str, Scope]) -> dict[str, Record]:
         """Finished steps as expressions saw them at a moment of the run."""

@@ -231,9 +231,11 @@ class Life:
             container_key(scope, index): self.run.rows.steps[step.no]["input"]
             for scope, index, step in kept_steps(state.scopes)
         }
-        records = self.run.rows.records_at(seq, state.scopes)
+        records, asked = self.run.rows.records_at(seq, state.scopes), self.run.rows.asked()
         self.do(
-            cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs, undo=state.undo, records=records)
+            cmd.Rollback(
+                snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs, undo=state.undo, records=records, asked=asked
+            )
         )
 
     def progress(self, failing: float) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from wfe_engine import commands as cmd
 from wfe_engine.digests import approval_digest
-from wfe_engine.plan import Literal, MapOf, Path
+from wfe_engine.plan import Literal, MapOf, Node, Path
 
 decode = msgspec.json.decode
 
@@ -179,3 +179,57 @@ def test_a_deadline_may_lead_into_a_branch(make_run, make_step, outcome):
     run.gate("g", outcome, expired=True, branch="late")
     assert run.paths("ready") == ["b"]
     assert run.values.records["/g"].value["expired"] is True
+
+
+def test_a_gate_that_is_asked_again_after_the_run_went_back_says_which_it_replaces(make_run, make_step):
+    run = make_run(make_step("work"), make_step("g", "approval"), make_step("after")).start()
+    kept = run.do(cmd.TakeSnapshot(snapshot="s")).state
+
+    def back() -> None:
+        then = run.rows.records_at(kept.seq, kept.scopes)
+        asked = run.rows.asked()
+        run.do(cmd.Rollback(snapshot="s", seq=kept.seq, scopes=kept.scopes, records=then, asked=asked))
+
+    run.report("work")
+    first = run.live("g").gate
+    back()  # it was open, and is opened again in another decision
+    run.report("work")
+    second = run.live("g").gate
+    assert run.decisions[-1].effects.gates[0].replaces == first
+    run.gate("g")
+    back()  # it was decided
+    run.report("work")
+    assert run.decisions[-1].effects.gates[0].replaces == second
+    kept = run.do(cmd.TakeSnapshot(snapshot="t")).state
+    third = run.live("g").gate
+    back()  # it is opened again in the very decision
+    assert run.decisions[-1].effects.gates[0].replaces == third
+
+
+def test_what_was_sent_back_since_counts_as_it_was_when_the_run_is_back_after_undoing(make_run, make_step, lib):
+    undo = Node(id="draft", index=1, path="draft~", kind="call", params=Literal({}))
+    run = make_run(
+        make_step("before"),
+        make_step("draft", compensate=undo),
+        make_step("review", "approval", params=gate(policy=REVISE)),
+        make_step("publish", params=MapOf((("text", Path("steps", ("draft", "output", "text"), "steps.draft")),))),
+        compensate_on=frozenset({"rollback"}),
+    ).start()
+    run.report("before")
+    run.report("draft", b'{"text":"first"}')
+    kept = run.do(cmd.TakeSnapshot(snapshot="s")).state
+    run.gate("review", "revise", comment="no")
+    run.report("draft", b'{"text":"second"}')
+    records = run.rows.records_at(kept.seq, kept.scopes)
+    run.do(
+        cmd.Rollback(
+            snapshot="s", seq=kept.seq, scopes=kept.scopes, undo=kept.undo, records=records, asked=run.rows.asked()
+        )
+    )
+    assert run.state.returning is not None, "what was done second is taken back first"
+    run.reload()
+    run.report("draft~")
+    assert run.state.returning is None
+    assert run.values.records["/draft"].value == {"text": "first"}
+    run.gate("review")
+    assert decode(run.decisions[-1].effects.dispatches[0].request) == {"text": "first"}

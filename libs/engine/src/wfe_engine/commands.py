@@ -247,6 +247,7 @@ class Rollback(Command, frozen=True, kw_only=True):
         inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
         undo: Its steps whose effects can be taken back.
         records: Steps that had finished by then, by `record_key`; None for those of now.
+        asked: Its last gate for each approval step, by `asked_key`.
     """
 
     snapshot: str
@@ -255,6 +256,7 @@ class Rollback(Command, frozen=True, kw_only=True):
     inputs: dict[str, bytes] = {}
     undo: tuple[Undo, ...] = ()
     records: dict[str, Record] | None = None
+    asked: dict[str, str] = {}
 
 
 class Advance(Command, frozen=True, kw_only=True):

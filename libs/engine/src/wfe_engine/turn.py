@@ -61,6 +61,7 @@ class Turn:
     __slots__ = (
         "_places",
         "added",
+        "asked",
         "effects",
         "entered",
         "env",
@@ -86,6 +87,8 @@ class Turn:
         self.signals: dict[str, bytes] = {}
         self.todo: deque[Callable[[], None]] = deque()
         self.hard = False
+        #: The last gates of approval steps the run goes back behind, by `asked_key`.
+        self.asked = env.values.asked
         #: Finished steps as the snapshot has them that the run goes back to; None for those of now.
         self.then = env.values.then
         self._places: dict[str, tuple[Block, str]] = {"": (plan.root, "")}

@@ -83,11 +83,12 @@ class Values:
         inputs: Recorded inputs of steps that have rows but have not completed, by number.
         gates: The last gate of such steps, by number.
         signals: Payloads of the signals no step has taken yet, by id; JSON bytes.
+        asked: The last gate of approval steps the run went back behind, by `asked_key`.
         then: Of a run that takes back what its steps did before it goes back to a snapshot: the records as of that
             snapshot. None for those of now.
     """
 
-    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "signals", "then", "vars")
+    __slots__ = ("_decoded", "asked", "gates", "inputs", "records", "run", "signals", "then", "vars")
 
     def __init__(
         self,
@@ -103,6 +104,7 @@ class Values:
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
         self.signals: dict[str, bytes] = {}
+        self.asked: dict[str, str] = {}
         self.then: dict[str, Record] | None = None
         self._decoded: dict[int, Any] = {}
 
@@ -124,6 +126,11 @@ class Values:
 def record_key(scope: str, step_id: str) -> str:
     """Key of a finished step's record."""
     return f"{scope}/{step_id}"
+
+
+def asked_key(path: str, iteration: str) -> str:
+    """Names an approval step over rollbacks, which give its numbers anew."""
+    return f"{path}@{iteration}"
 
 
 def callback_key(name: str, iteration: str) -> str:

@@ -9,7 +9,7 @@ from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record
 
-from wfe_store.load import load_inputs, load_records
+from wfe_store.load import load_asked, load_inputs, load_records
 from wfe_store.pool import Connection
 
 
@@ -20,6 +20,7 @@ class SnapshotState(msgspec.Struct, kw_only=True):
         void: A rollback went behind it; what it stands on is undone.
         records: Steps that had finished by then and that expressions can still see, by `record_key`.
         inputs: Recorded inputs of its steps with blocks, by `container_key`.
+        asked: The newest gate of each approval step of the run, by `asked_key`.
     """
 
     id: UUID
@@ -28,6 +29,7 @@ class SnapshotState(msgspec.Struct, kw_only=True):
     void: bool
     records: dict[str, Record]
     inputs: dict[str, bytes]
+    asked: dict[str, str]
 
 
 async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> SnapshotState | None:
@@ -54,4 +56,12 @@ async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot
     wanted = {step.no: container_key(scope, index) for scope, index, step in kept_steps(state.scopes)}
     found = await load_inputs(connection, run, list(wanted)) if wanted else {}
     inputs = {wanted[no]: given for no, given in found.items()}
-    return SnapshotState(id=row[0], seq=row[1], state=state, void=row[3], records=records, inputs=inputs)
+    return SnapshotState(
+        id=row[0],
+        seq=row[1],
+        state=state,
+        void=row[3],
+        records=records,
+        inputs=inputs,
+        asked=await load_asked(connection, run),
+    )

@@ -281,6 +281,7 @@ class Engine:
             undo=snapshot.state.undo,
             inputs=snapshot.inputs,
             records=snapshot.records,
+            asked=snapshot.asked,
         )
         await self._submit(run_id, command, caller, reason)
 

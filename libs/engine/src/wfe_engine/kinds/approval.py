@@ -18,7 +18,7 @@ from wfe_engine.scopes import step_prefix
 from wfe_engine.state import ENDED, WAITING_APPROVAL, Fault, Step
 from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block
-from wfe_engine.values import ExpressionFault, Record
+from wfe_engine.values import ExpressionFault, Record, asked_key
 
 
 @rule(ENTER, "approval")
@@ -34,7 +34,9 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
     before = turn.recorded(scope, node.id)
     revised = before.value if before is not None and isinstance(before.value, dict) else {}
     round_ = int(revised.get("round", 0))
+    iteration = turn.iteration(scope)
     replaces = str(revised.get("approval", "")) or turn.env.values.gates.get(no, "")
+    replaces = replaces or turn.asked.get(asked_key(node.path, iteration), "")
     turn.snapshot("gate", node.id)
     gate = turn.env.new_id()
     opens = None if params.get("opens_after") is None else turn.now + float(params["opens_after"])
@@ -42,7 +44,7 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
     expires = None if expires_after is None else (opens or turn.now) + float(expires_after)
     title = str(params.get("title") or node.id)
     path, kind = (node.path, "approval") if target is None else (target.path, target.kind)
-    run, iteration = str(turn.env.values.run.get("id", "")), turn.iteration(scope)
+    run = str(turn.env.values.run.get("id", ""))
     digest = approval_digest(run, path, iteration, kind, params.get("payload"))
     turn.emit(
         ev.ApprovalRequested(
