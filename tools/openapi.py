@@ -19,7 +19,7 @@ from wfe_gateway.openapi import document_file
 _JSON = "application/json"
 #: What makes these calls safe to repeat is a header, which no proto file can say.
 _TAKES_KEY = frozenset({"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "SignalWorkflow"})
-_NEEDS_NO_KEY = frozenset({"SystemService", "CallbackService"})
+_NEEDS_NO_KEY = frozenset({"SystemService", "CallbackService", "LinkService"})
 _ABOUT = (
     "Durable runs of published templates: start, watch, pause, decide, repeat, roll back.\n\n"
     "Times are RFC 3339 in UTC. Numbers are IEEE doubles: integers beyond ±(2^53−1) are refused in inputs and "

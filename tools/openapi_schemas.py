@@ -10,8 +10,11 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
 _RUN_STATUS = ["pending", "running", "waiting_approval", "paused", "completed", "failed", "cancelled"]
-_APPROVAL_STATUS = ["open", "approved", "rejected", "expired", "withdrawn", "superseded"]
-_ROLES = ["viewer", "operator", "author", "approver", "admin"]
+_APPROVAL_STATUS = [
+    "scheduled", "open", "approved", "rejected", "revise", "expired", "withdrawn", "superseded",
+]  # fmt: skip
+_RISKS = ["low", "medium", "high"]
+_ROLES = ["viewer", "operator", "author", "approver", "admin", "breakglass"]
 _KINDS = ["person", "agent", "service"]
 
 #: Values of the strings that have a fixed vocabulary. Those of answers must all stand in the field's comment.
@@ -33,7 +36,12 @@ VALUES: dict[str, list[str]] = {
     ],
     "Snapshot.kind": ["gate", "checkpoint", "periodic", "demand"],
     "Approval.status": _APPROVAL_STATUS,
-    "Approval.on_expiry": ["reject", "approve", "fail"],
+    "Approval.on_expiry": ["reject", "approve", "fail", "branch"],
+    "Approval.risk": _RISKS,
+    "ListApprovalsRequest.risk": _RISKS,
+    "DecideApprovalRequest.decision": ["approve", "reject", "revise"],
+    "DecideByLinkRequest.decision": ["approve", "reject", "revise"],
+    "DecideApprovalsRequest.decision": ["approve", "reject"],
     "Template.status": ["draft", "published", "deprecated"],
     "Principal.kind": _KINDS,
     "Principal.roles": _ROLES,

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ from e2e_witness import Witness  # noqa: E402
 LEASE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 0.5
 
-STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin"))
+STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin", "breakglass"))
 #: Of sam's, ada's and root's owner: an editor beside ada, an approver who is none, and an editor who starts runs.
 MORE_PEOPLE = (
     SeedPrincipal("eve", roles=("approver", "viewer"), groups=("editors",)),
@@ -282,3 +283,27 @@ def start(sam: Rest, publish: Callable[..., Awaitable[str]]) -> Callable[..., Aw
         return run
 
     return begin
+
+
+@pytest.fixture
+async def people(stack, root: Rest) -> AsyncIterator[Callable[..., Awaitable[Rest]]]:
+    """Makes a person with roles and groups; calls as that person."""
+    callers: list[Rest] = []
+
+    async def make(*groups: str, roles: tuple[str, ...] = ("approver",), name: str = "") -> Rest:
+        name = name or f"p-{uuid.uuid4().hex[:8]}"
+        person = await root.post("/api/v1/principals", {"name": name, "roles": list(roles)})
+        for group in groups:
+            known = {g["name"]: g["id"] for g in (await root.get("/api/v1/groups", limit=200))["groups"]}
+            if group not in known:
+                known[group] = (await root.post("/api/v1/groups", {"name": group}))["id"]
+            await root.put(f"/api/v1/groups/{known[group]}/members/{person['id']}")
+        key = await root.post("/api/v1/keys", {"principal_id": person["id"]})
+        rest = Rest(stack.url, key["secret"])
+        rest.name = name  # type: ignore[attr-defined]
+        callers.append(rest)
+        return rest
+
+    yield make
+    for caller in callers:
+        await caller.close()

@@ -13,11 +13,11 @@ import pytest
 import wfe.api.v1
 from wfe_stack.rest import Refused, Rest
 
-ROLES = ("viewer", "operator", "author", "approver", "admin")
+ROLES = ("viewer", "operator", "author", "approver", "admin", "breakglass")
 READ = "viewer operator author admin"
 OPERATE = "operator admin"
 WRITE = "author admin"
-SEE_GATES = "viewer operator approver admin"
+SEE_GATES = "viewer operator approver admin breakglass"
 DECIDE = "approver admin"
 ANYBODY = " ".join(ROLES)
 #: Roles of which one suffices, by method; None for a call that needs no key.
@@ -34,13 +34,18 @@ MAY: dict[str, str | None] = {
     **dict.fromkeys(("ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"), READ),
     **dict.fromkeys(("CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"), WRITE),
     "ValidateTemplate": ANYBODY,
-    **dict.fromkeys(("ListApprovals", "GetApproval"), SEE_GATES),
-    **dict.fromkeys(("ApproveWorkflow", "RejectWorkflow"), DECIDE),
+    **dict.fromkeys(("ListApprovals", "GetApproval", "CountApprovals", "PreviewApproval"), SEE_GATES),
+    **dict.fromkeys(("ApproveWorkflow", "RejectWorkflow", "DecideApproval", "DecideApprovals", "WithdrawVote"), DECIDE),
+    **dict.fromkeys(("ClaimApproval", "ReleaseApproval", "DelegateApproval", "IssueLink"), DECIDE),
+    **dict.fromkeys(("CreateDelegation", "ListDelegations", "RevokeDelegation"), DECIDE),
+    **dict.fromkeys(("ExtendApproval", "RemindApproval"), "operator approver admin"),
+    # No other role has it, that of an admin neither.
+    "BypassApproval": "breakglass",
     "GetSelf": ANYBODY,
     **dict.fromkeys(("CreatePrincipal", "ListPrincipals", "CreateGroup", "ListGroups", "AddGroupMember"), "admin"),
     **dict.fromkeys(("RemoveGroupMember", "CreateKey", "ListKeys", "RotateKey", "RevokeKey"), "admin"),
     # Its token is its credential.
-    "AnswerCallback": None,
+    **dict.fromkeys(("AnswerCallback", "GetLink", "DecideByLink"), None),
     "GetReadiness": None,
 }
 MODULES = [importlib.import_module(f"wfe.api.v1.{each.name}") for each in pkgutil.iter_modules(wfe.api.v1.__path__)]

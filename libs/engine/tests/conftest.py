@@ -91,6 +91,11 @@ class Run:
         assert decode_state(encode_state(decision.state)) == decision.state
         self.state = decision.state
         self.rows.apply(decision.effects)
+        # As a scheduler does: of what is done again nothing is kept.
+        for gone in decision.effects.revised:
+            outer = record_key(gone.scope, gone.path.rpartition("/")[2])
+            for key in [k for k in self.values.records if k == outer or k.startswith(gone.prefix)]:
+                del self.values.records[key]
         self.values.records.update(decision.added)
         for no, (given, params) in decision.entered.items():
             self.values.record(no, given, params)

@@ -179,3 +179,9 @@ async def test_api_answers_are_not_kept_by_caches(gateway):
     assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert not {"server", "via", "x-envoy-upstream-service-time"} & set(reply.headers)
+
+
+async def test_answers_are_neither_kept_nor_indexed_nor_told_of(gateway):
+    headers = (await gateway.call("GET", "/api/v1/links/wfl_x")).headers
+    names = ("cache-control", "referrer-policy", "x-robots-tag", "x-content-type-options")
+    assert [headers[name] for name in names] == ["no-store", "no-referrer", "noindex", "nosniff"]

@@ -90,7 +90,12 @@ class World:
 def settings(database_url: str, nats_url: str) -> ApprovalsSettings:
     # Loops are run by the tests that are about them; here they stand still after their first turn.
     return ApprovalsSettings(
-        database_url=database_url, nats_url=nats_url, expiry_seconds=60, untold_seconds=60, shutdown_grace_seconds=0
+        database_url=database_url,
+        nats_url=nats_url,
+        expiry_seconds=60,
+        agenda_seconds=60,
+        untold_seconds=60,
+        shutdown_grace_seconds=0,
     )
 
 

@@ -69,6 +69,15 @@ def in_body(field: FieldDescriptor) -> Iterator[Bad]:
         yield Bad("a long name", json.dumps({"a" * 10_000: "x"}).encode())
         yield from (bad for bad in _OBJECTS if b"\\u" in bad.text or b"\x00" in bad.text or b"\xff" in bad.text)
         return
+    if field.message_type is not None and field.is_repeated:
+        yield from (
+            Bad(f"{text} for a list of objects", text.encode()) for text in ("5", "true", '"x"', "[5]", '["x"]')
+        )
+        yield from (
+            Bad(f"{text} in a list", f"[{text}]".encode()) for text in ("{}", '{"bogus": 1}', '{"path": 5}')
+        )
+        yield Bad("5,000 entries", json.dumps([{}] * 5_000).encode())
+        return
     assert field.message_type is None, f"say what bad values of {field.full_name} are"
     if field.is_repeated:
         yield from (Bad(f"{text} for a list", text.encode()) for text in ("5", "true", '"x"', "{}"))
@@ -95,6 +104,9 @@ def _scalars(field: FieldDescriptor) -> Iterator[Bad]:
         yield from (Bad(f"{n} for an int32", str(n).encode()) for n in (2**31, -(2**31) - 1, BEYOND, 2**64))
         yield from (Bad(text, text.encode()) for text in ("-1", "-2147483648", "1e400"))
         yield Bad("2^31-1", str(2**31 - 1).encode(), TAKEN_OR_REFUSED)
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_INT64:
+        yield from (Bad(f"{text} for an integer", text.encode()) for text in ('"x"', "1.5", "true", '""', "NaN"))
+        yield from (Bad(str(n), str(n).encode()) for n in (-1, -(2**63), 2**63, 2**64, 2**63 - 1))
     else:
         raise AssertionError(f"say what bad values of {field.full_name} are")
 

@@ -6,6 +6,7 @@ covered from its first day.
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib
 import json
 import pkgutil
@@ -51,7 +52,20 @@ name: {name}
 steps:
   - {{id: work, call: {{handler: flaky, input: {{failures: 9}}}}, retry: {{max_attempts: 1}}}}
 """
-PUBLIC = frozenset({"GetReadiness", "AnswerCallback"})
+#: A gate that two must approve and that can be edited, extended, and decided by links.
+REVIEWED = """
+name: {name}
+steps:
+  - id: review
+    approval:
+      title: Go on?
+      payload: {{n: 1}}
+      policy: [{{from: {{role: approver}}, count: 2}}]
+      form: {{editable: [/n], schema: {{type: object}}}}
+      expires: {{after: 24h, then: reject}}
+      risk: low
+"""
+PUBLIC = frozenset({"GetReadiness", "AnswerCallback", "GetLink", "DecideByLink"})
 Fields = dict[str, Any]
 
 
@@ -71,8 +85,12 @@ class Sample:
 
 
 #: What belongs to an owner and has an id that cannot be guessed.
-_OWNED = ("$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob")
+_OWNED = (
+    "$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob",
+    "$review", "$delegation",
+)  # fmt: skip
 _RUN = {"id": "$run"}
+_REVIEW = {"approval_id": "$review"}
 _TEMPLATE = {"id": "$template"}
 _MEMBER = {"id": "$group", "principal_id": "$principal"}
 SAMPLES: dict[str, Sample] = {
@@ -114,9 +132,68 @@ SAMPLES: dict[str, Sample] = {
         fields={**_RUN, "approval_id": "$approval", "comment": "no", "expected_digest": "$digest"}, as_second=True
     ),
     "ListApprovals": Sample(
-        fields={"status": "open", "mine": True, "workflow_id": "$run", "limit": 10, "offset": 0}, as_second=True
+        fields={
+            "status": "open",
+            "mine": True,
+            "workflow_id": "$run",
+            "limit": 10,
+            "offset": 0,
+            "risk": "medium",
+            "template": "$template_name",
+            "due_before": "2999-01-02T03:04:05Z",
+            "claimed": False,
+        },
+        as_second=True,
     ),
     "GetApproval": Sample(fields={"approval_id": "$approval"}),
+    "CountApprovals": Sample(),
+    "PreviewApproval": Sample(fields=_REVIEW),
+    "DecideApproval": Sample(
+        fields={
+            **_REVIEW,
+            "decision": "approve",
+            "comment": "fine",
+            "expected_digest": "$review_digest",
+            "outcome": "",
+            "reason_code": "",
+            "form": {"note": "as agreed"},
+            "edits": [{"op": "replace", "path": "/n", "value": 2}],
+            "on_behalf_of": "",
+        },
+        as_second=True,
+    ),
+    "DecideApprovals": Sample(
+        fields={
+            "items": [{"approval_id": "$approval", "digest": "$digest"}],
+            "decision": "approve",
+            "comment": "fine",
+            "reason_code": "",
+        },
+        as_second=True,
+    ),
+    "WithdrawVote": Sample(fields={**_REVIEW, "reason": "why"}, before=("DecideApproval",), as_second=True),
+    "ClaimApproval": Sample(fields=_REVIEW, as_second=True),
+    "ReleaseApproval": Sample(fields=_REVIEW, before=("ClaimApproval",), as_second=True),
+    "DelegateApproval": Sample(fields={**_REVIEW, "to": "$colleague", "reason": "why"}, as_second=True),
+    "ExtendApproval": Sample(fields={**_REVIEW, "until": "$later", "reason": "why"}),
+    "RemindApproval": Sample(fields={**_REVIEW, "reason": "why"}),
+    "BypassApproval": Sample(fields={**_REVIEW, "reason": "why", "expected_digest": "$review_digest"}, as_second=True),
+    "IssueLink": Sample(fields={**_REVIEW, "to": "$colleague", "expires_in_seconds": 60}),
+    "CreateDelegation": Sample(
+        fields={
+            "delegate": "$colleague",
+            "delegator": "",
+            "starts_at": "$soon",
+            "ends_at": "$later",
+            "reason": "why",
+        }
+    ),
+    "ListDelegations": Sample(fields={"all": True, "limit": 10, "offset": 0}),
+    "RevokeDelegation": Sample(fields={"id": "$delegation"}),
+    "GetLink": Sample(fields={"token": "$link"}),
+    "DecideByLink": Sample(
+        fields={"token": "$link", "decision": "approve", "comment": "fine", "outcome": "", "reason_code": ""}
+    ),
     "CreateTemplate": Sample(fields={"source": "$new_source"}),
     "UpdateTemplate": Sample(fields={**_TEMPLATE, "source": "$source"}),
     "ValidateTemplate": Sample(fields={"source": "$source"}),
@@ -128,7 +205,13 @@ SAMPLES: dict[str, Sample] = {
     "DeprecateTemplate": Sample(fields=_TEMPLATE),
     "GetSelf": Sample(),
     "CreatePrincipal": Sample(
-        fields={"name": "$new_name", "kind": "agent", "roles": ["viewer"], "subject": "$new_subject"}
+        fields={
+            "name": "$new_name",
+            "kind": "agent",
+            "roles": ["viewer"],
+            "subject": "$new_subject",
+            "acts_for": "$principal",
+        }
     ),
     "ListPrincipals": Sample(fields={"limit": 10, "offset": 0}),
     "CreateGroup": Sample(fields={"name": "$new_name"}),
@@ -189,6 +272,10 @@ class Things:
         return {name: self._filled(value) for name, value in SAMPLES[method].fields.items()}
 
     def _filled(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._filled(each) for each in value]
+        if isinstance(value, dict):
+            return {name: self._filled(each) for name, each in value.items()}
         if not (isinstance(value, str) and value.startswith("$")):
             return value
         fresh = f"n{uuid.uuid4().hex}"
@@ -230,6 +317,16 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
     mended, failed = await _started(rest, MENDED), await _started(rest, FAILING)
     waiting = await wait_for(lambda: _settled(rest, mended), what="a run that waits")
     await wait_for(lambda: _settled(rest, failed), what="a failed run")
+    # Whoever stands in for the one who started a run may not decide its gates, so these are two.
+    colleague, deputy = f"c{uuid.uuid4().hex}", f"d{uuid.uuid4().hex}"
+    for approver in (colleague, deputy):
+        await rest.post("/api/v1/principals", {"name": approver, "roles": ["approver"]})
+    reviewed = await _started(rest, REVIEWED)
+    review = await wait_for(lambda: _gate(rest, reviewed), what="a gate with a policy")
+    link = await rest.post(f"/api/v1/approvals/{review['id']}/links", {"to": colleague})
+    now = dt.datetime.now(dt.UTC)
+    soon, later = [(now + dt.timedelta(days=days)).isoformat().replace("+00:00", "Z") for days in (1, 30)]
+    delegation = await rest.post("/api/v1/delegations", {"delegate": deputy, "ends_at": later})
     secret = f"S{name}"
     await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
     return Things(
@@ -239,6 +336,13 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
             "blob": waiting["steps"][0]["output"]["$blob"],
             "token": token(mended, "told"),
             "secret": secret,
+            "colleague": colleague,
+            "review": review["id"],
+            "review_digest": review["digest"],
+            "link": link["path"].rpartition("/")[2],
+            "delegation": delegation["id"],
+            "soon": soon,
+            "later": later,
             "template": template["id"],
             "template_name": name,
             "source": source,

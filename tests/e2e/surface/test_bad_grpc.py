@@ -39,7 +39,7 @@ async def either(request, stack, channel):
         yield lambda _method: channel
         return
     ports = {part: grpc.aio.insecure_channel(stack.service(part)) for part in ("scheduler", "approvals")}
-    ours = ("ApprovalService", "IdentityService")
+    ours = ("ApprovalService", "IdentityService", "LinkService")
     yield lambda method: ports["approvals" if CALLS[method].service.endswith(ours) else "scheduler"]
     for port in ports.values():
         await port.close()
@@ -147,6 +147,8 @@ def bad_messages(method: str, fields: dict[str, Any]) -> Iterator[tuple[str, byt
             request.ClearField(field.name)
             if field.message_type is not None and field.message_type.GetOptions().map_entry:
                 getattr(request, field.name).update(bad)
+            elif field.message_type is not None and field.is_repeated:
+                getattr(request, field.name).extend(bad)
             elif field.message_type is not None:
                 getattr(request, field.name).CopyFrom(bad)
             elif field.is_repeated:
@@ -175,6 +177,10 @@ def _bad_values(field: FieldDescriptor) -> Iterator[tuple[str, Any]]:
     elif kind == "google.protobuf.Timestamp":
         for seconds, nanos in ((2**62, 0), (-(2**62), 0), (0, -1), (0, 2**31 - 1)):
             yield f"{seconds} {nanos}", type(field.message_type._concrete_class())(seconds=seconds, nanos=nanos)
+    elif kind and field.is_repeated and not field.message_type.GetOptions().map_entry:
+        one = field.message_type._concrete_class
+        yield "an empty one", [one()]
+        yield "5,000 empty ones", [one()] * 5_000
     elif kind:
         assert field.message_type.GetOptions().map_entry, f"say what bad values of {field.full_name} are"
         yield "NUL in a name", {"a\0b": "x"}
@@ -185,6 +191,9 @@ def _bad_values(field: FieldDescriptor) -> Iterator[tuple[str, Any]]:
         yield "NUL", "a\0b"
         yield "300,000 characters", "a" * 300_000
         yield "a line separator", "a\u2028b\x85c" * 100_000
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_INT64:
+        yield "-1", -1
+        yield "2^63-1", 2**63 - 1
     elif field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
         yield "-1", -1
         yield "-2^31", -(2**31)

@@ -188,7 +188,7 @@ async def test_methods_a_path_does_not_have(api, things, path):
     fields = things.fields(next(iter(those.values())))
     others = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - those.keys()
     # Where a fixed segment meets a variable: templates/validate is asked for as a template of that name.
-    fixed = ("/api/v1/templates/validate", "/api/v1/workflows/bulk")
+    fixed = ("/api/v1/templates/validate", "/api/v1/workflows/bulk", "/api/v1/approvals/decide")
     statuses = (400, 404) if path in fixed else (404,)
     await refused(
         api,

@@ -78,6 +78,8 @@ class Lease(Message, frozen=True):
             joined to a string.
         traceparent: W3C trace context of the run; empty without tracing.
         owner: UUID of the owner, as text.
+        approval: UUID of the approval it runs under, as text; empty for a step that needs none.
+        digest: Of exactly what was approved (`wfe_engine.digests`); the executor refuses to run anything else.
     """
 
     run: bytes
@@ -97,6 +99,8 @@ class Lease(Message, frozen=True):
     sealed: bool = False
     traceparent: str = ""
     owner: str = ""
+    approval: str = ""
+    digest: str = ""
 
 
 class Leases(Message, frozen=True):
@@ -331,12 +335,12 @@ class Gone(Message, frozen=True):
 
 
 class RunChanged(Message, frozen=True):
-    """Told to all schedulers by whoever changed a run outside a scheduler's cycle (a gate was decided).
+    """Told to all schedulers by whoever changed a run outside a scheduler's cycle (something happened at a gate).
 
     Attributes:
         run: UUID of the run, 16 bytes.
-        gate: UUID of the gate that was decided, 16 bytes.
-        version: The run's version after the change.
+        gate: UUID of the gate, 16 bytes.
+        version: The run's version after the change; 0 when the gate stayed open, which leaves it as it is.
     """
 
     run: bytes

@@ -20,7 +20,7 @@ from wfe_engine.advance import GO_ON_TIMER, advance_all, complete_live, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
 from wfe_engine.kinds import waiting
-from wfe_engine.kinds.approval import gate_closed
+from wfe_engine.kinds.approval import gate_closed, gate_notes
 from wfe_engine.kinds.children import child_ended
 from wfe_engine.plan import Plan
 from wfe_engine.rewind import renumbered, roll_back, rows_of_containers
@@ -65,7 +65,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.events or self.effects.timers or self.effects.told)
+        return not (self.events or self.effects.timers or self.effects.told or self.effects.noted)
 
 
 def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decision:
@@ -233,6 +233,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
 
 
 _RULES[cmd.GateClosed] = gate_closed
+_RULES[cmd.GateNotes] = gate_notes
 _RULES[cmd.Signal] = waiting.signal
 _RULES[cmd.Alive] = waiting.alive
 _RULES[cmd.ChildEnded] = child_ended

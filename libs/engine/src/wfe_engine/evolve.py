@@ -181,9 +181,7 @@ def _run_compensating(state: RunState, event: ev.RunCompensating, at: float) -> 
 @_rule(ev.CompensationNoted)
 def _compensation_noted(state: RunState, event: ev.CompensationNoted, at: float) -> RunState:
     undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i)
-    return replace(
-        state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1)
-    )  # fmt: skip
+    return replace(state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1))
 
 
 def _undone(state: RunState, event: ev.StepEvent, *, failed: bool) -> RunState:
@@ -220,6 +218,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         status=RUNNING,
         epoch=state.epoch + (1 if event.reopened else 0),
         visit=state.visit + 1,
+        rollbacks=state.rollbacks + 1,
         scopes=event.scopes or {"": Scope()},
         next_no=max(state.next_no, event.next_no),
         undo=event.undo,
@@ -252,9 +251,7 @@ def _step_started(state: RunState, event: ev.StepStarted, at: float) -> RunState
     live = state.scopes[event.scope].live.get(event.i) if event.scope in state.scopes else None
     if live is not None and live.no == event.no:
         return _changed(state, event, status=STEP_RUNNING, fault=None, base=live.next)
-    step = Step(
-        no=event.no, kind=event.kind, path=event.step, status=STEP_RUNNING, visit=state.visit, of=event.of
-    )  # fmt: skip
+    step = Step(no=event.no, kind=event.kind, path=event.step, status=STEP_RUNNING, visit=state.visit, of=event.of)
     return _entered(state, event, step)
 
 
@@ -368,16 +365,35 @@ def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float)
     return _entered(state, event, step)
 
 
+@_rule(ev.ApprovalRevised)
+def _approval_revised(state: RunState, event: ev.ApprovalRevised, at: float) -> RunState:
+    scope = state.scopes[event.scope]
+    kept = ~sum(1 << index for index in event.again)
+    undone = replace(
+        scope,
+        done=f"{int(scope.done, 16) & kept:x}",
+        skipped=f"{int(scope.skipped, 16) & kept:x}",
+        live=_left(scope, event.i),
+    )
+    return _with_scope(state, event.scope, undone, visit=state.visit + 1)
+
+
+def _gate_noted(state: RunState, event: ev.Event, at: float) -> RunState:
+    assert isinstance(event, ev.GateNoted)
+    return _changed(state, event, noted=event.note)
+
+
 def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in (
-    ev.Emitted,
-    ev.StepEdited,
-    ev.ApprovalApproved,
-    ev.ApprovalRejected,
-    ev.ApprovalExpired,
-    ev.ApprovalWithdrawn,
-):
-    _RULES[_kind] = _noted
+_RULES.update(dict.fromkeys(ev.NOTED.values(), _gate_noted))
+_RULES.update(
+    dict.fromkeys(
+        (
+            ev.Emitted, ev.StepEdited, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired,
+            ev.ApprovalWithdrawn, ev.ApprovalSuperseded, ev.ApprovalBypassed, ev.ApprovalLinkUsed,
+        ),
+        _noted,
+    )
+)  # fmt: skip

@@ -59,6 +59,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
         attempts: Attempts that reported since it was entered or since the run was last retried.
         due: Moment a wait or a back-off ends, in seconds of Unix time; None otherwise.
         gate: UUID of its open gate, as text.
+        noted: Number of the last note of that gate that is in the log.
         of: Blocks it will run in all, where that is known on entering.
         next: Blocks that were opened; the number of the round that is opened next.
         ended: Blocks that have ended since.
@@ -79,6 +80,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     due: float | None = None
     gate: str | None = None
+    noted: int = 0
     of: int = 0
     next: int = 0
     ended: int = 0
@@ -157,7 +159,8 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
         status: Lifecycle: pending, running, completed, failed or cancelled.
         seq: Of the newest event.
         epoch: 1, and one more with every retry, and every rollback after the end.
-        visit: 1, and one more with every rollback; steps carry the visit they were entered in.
+        visit: 1, and one more with every rollback or revision; steps carry the visit they were entered in.
+        rollbacks: How often it went back to a snapshot.
         next_no: Number the next entered step gets.
         scopes: Blocks being run, by key; "" is the root.
         paused_at: Moment of the pause; None while not paused. All moments in the state stand still meanwhile.
@@ -179,6 +182,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
     epoch: int = 1
     visit: int = 1
+    rollbacks: int = 0
     next_no: int = 1
     scopes: dict[str, Scope] = msgspec.field(default_factory=dict)
     paused_at: float | None = None

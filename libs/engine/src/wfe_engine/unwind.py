@@ -29,6 +29,8 @@ from wfe_engine.state import (
 from wfe_engine.turn import Turn, encode
 from wfe_engine.values import Record
 
+_WITHDRAWN = (ev.ApprovalWithdrawn, "withdrawn")
+_SUPERSEDED = (ev.ApprovalSuperseded, "superseded")
 _STOPPED = Fault(code=STOPPED, message="it was stopped")
 
 
@@ -175,8 +177,9 @@ def end_step(turn: Turn, scope: str, index: int, step: Step, status: str, stop: 
     if step.status not in LIVE:
         return
     if step.gate is not None:
-        turn.emit(ev.ApprovalWithdrawn(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
-        turn.effects.close_gate(step.gate, "withdrawn")
+        void, word = _SUPERSEDED if stop == "rolled_back" else _WITHDRAWN
+        turn.emit(void(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
+        turn.effects.close_gate(step.gate, word)
     if step.child is not None:
         wish = "terminate" if turn.hard else "cancel"
         turn.effects.children.append(fx.ChildWish(no=step.no, child=step.child, wish=wish))

@@ -7,14 +7,17 @@ from uuid import UUID
 
 import msgspec
 from wfe_engine.effects import Dispatch, Effects, Redispatch
-from wfe_engine.events import Event, encode_event
+from wfe_engine.events import Event, GateNoted, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
+from wfe_store import statements_gates as gate_sql
 from wfe_store.blobs import INLINE_BYTES, out_of_line
-from wfe_store.statements import Part
+from wfe_store.gate_policy import Policy
+from wfe_store.part import Part
 
 _encode = msgspec.json.encode
+_decode = msgspec.json.decode
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -124,12 +127,13 @@ class Batch:
         self.sealed = Rows(sql.SEALED)
         self.copies = Rows(sql.COPIES)
         self.blobs = Rows(sql.BLOBS)
-        self.gates_off = Rows(sql.GATES_OFF)
+        self.gates_off = Rows(gate_sql.GATES_OFF)
         self.changes = Rows(sql.CHANGES)
         self.again = Rows(sql.AGAIN)
         self.finished = Rows(sql.FINISHED)
         self.rolled_back = Rows(sql.ROLLED_BACK)
         self.undone = Rows(sql.UNDONE)
+        self.revised = Rows(gate_sql.REVISED)
         self.steps = Rows(sql.STEPS)
         self.redispatch = Rows(sql.REDISPATCH)
         self.dispatch = Rows(sql.DISPATCH)
@@ -137,8 +141,9 @@ class Batch:
         self.release = Rows(sql.RELEASE)
         self.timers_off = Rows(sql.TIMERS_OFF)
         self.timers = Rows(sql.TIMERS)
-        self.gates = Rows(sql.GATES)
-        self.told = Rows(sql.TOLD)
+        self.gates = Rows(gate_sql.GATES)
+        self.told = Rows(gate_sql.TOLD)
+        self.noted = Rows(gate_sql.NOTED)
         self.signals = Rows(sql.SIGNALS)
         self.children_done = Rows(sql.CHILDREN_DONE)
         self.children = Rows(sql.CHILDREN)
@@ -151,9 +156,10 @@ class Batch:
         """Those that have rows, in the order of locks: runs first, then what hangs on them."""
         every = (
             self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.blobs, self.gates_off, self.changes,
-            self.again, self.finished, self.rolled_back, self.undone, self.steps, self.redispatch, self.dispatch,
-            self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.signals,
-            self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots, self.events,
+            self.again, self.finished, self.rolled_back, self.undone, self.revised, self.steps, self.redispatch,
+            self.dispatch, self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.noted,
+            self.signals, self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots,
+            self.events,
         )  # fmt: skip
         return [part for part in every if part.rows]
 
@@ -163,6 +169,8 @@ class Batch:
         run = write.run.bytes
         seq = write.first_seq
         for event, actor, reason in write.events:
+            if isinstance(event, GateNoted):  # it happened before, and somebody else did it
+                actor, reason = event.by, event.comment
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
             seq += 1
         for effects in write.effects:
@@ -220,16 +228,15 @@ class Batch:
             queue_deadline, total_deadline = _deadlines(r)
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
-                r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline, self._value(write.run, r.request),
+                r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at, queue_deadline,
+                total_deadline, self._value(write.run, r.request), UUID(r.approval) if r.approval else None, r.digest,
             )  # fmt: skip
         for a in effects.again:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error)
         for f in effects.finished:
             self.finished.add(
                 run, f.no, f.fence, f.status, f.seq, f.attempts, self._value(write.run, f.output), f.error,
-                f.executor,
-                f.started_at, f.stop,
+                f.executor, f.started_at, f.stop,
             )  # fmt: skip
         for no, due in effects.timers.items():
             if due is None:
@@ -245,6 +252,7 @@ class Batch:
             write.run, d.no, write.owner, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue,
             write.priority, self._value(write.run, d.request), d.sealed, d.max_attempts, _encode(d.clocks),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
+            UUID(d.approval) if d.approval else None, d.digest,
         )  # fmt: skip
 
     def _value(self, run: UUID, data: bytes | None) -> str | bytes | None:
@@ -256,15 +264,22 @@ class Batch:
     def _rare(self, write: RunWrite, effects: Effects) -> None:
         run = write.run.bytes
         for g in effects.gates:
+            policy = Policy.parse(g.policy.decode())
+            agenda = _decode(g.agenda)
             self.gates.add(
-                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, g.payload,
-                g.policy, g.digest, write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at,
-                g.on_expiry,
+                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, g.payload, g.policy, g.digest,
+                write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at, g.on_expiry,
+                _encode(policy.who()), _encode(policy.exclude), g.risk, g.bound, g.round, g.opens_at,
+                float(agenda[0][0]) if agenda else None, g.agenda, g.branch,
             )  # fmt: skip
         for close in effects.closed_gates:
             self.gates_off.add(UUID(close.id), close.status)
         for gate in effects.told:
             self.told.add(UUID(gate))
+        for gate, upto in effects.noted:
+            self.noted.add(UUID(gate), upto)
+        for again in effects.revised:
+            self.revised.add(run, again.seq, again.scope, again.path, again.prefix)
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state)
         for signal in effects.signals:

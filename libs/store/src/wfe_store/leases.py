@@ -38,6 +38,8 @@ class ClaimedStep(msgspec.Struct, frozen=True):
     max_attempts: int
     clocks: str
     total_deadline: float | None
+    approval: str
+    digest: str
 
 
 # Owners take turns: the first step of each comes before the second of any, within one priority. The owners that have
@@ -70,7 +72,8 @@ UPDATE dispatch q SET executor_id = %(executor)s, leased_at = clock_timestamp(),
     queue_deadline = NULL
 FROM picked p WHERE q.run_id = p.run_id AND q.no = p.no
 RETURNING q.run_id, q.no, q.fence, q.owner_id, q.path, q.iteration, q.visit, q.epoch, q.kind, q.request, q.sealed,
-    q.attempt, q.max_attempts, q.clocks, extract(epoch FROM q.total_deadline)::float8
+    q.attempt, q.max_attempts, q.clocks, extract(epoch FROM q.total_deadline)::float8,
+    coalesce(q.approval_id::text, ''), q.digest
 """
 
 

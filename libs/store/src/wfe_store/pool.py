@@ -50,9 +50,10 @@ class Database:
         url: postgresql://…; a role that owns the tables or may read and write them.
         name: Shown in pg_stat_activity, e.g. `wfe-approvals`.
         size: Connections at most; the server's max_connections bounds the sum over all processes.
+        generic: Statements are planned once, whatever is asked for; see `_configure_generic`.
     """
 
-    def __init__(self, url: str, *, name: str, size: int = 10) -> None:
+    def __init__(self, url: str, *, name: str, size: int = 10, generic: bool = False) -> None:
         self.url = url
         self._transactions: set[asyncio.Task[object]] = set()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -64,7 +65,7 @@ class Database:
             reconnect_timeout=POOL_SECONDS,
             open=False,
             name=name,
-            configure=_configure,
+            configure=_configure_generic if generic else _configure,
             kwargs={
                 "autocommit": True,
                 "application_name": name,
@@ -205,6 +206,17 @@ def _unavailable(fault: Exception) -> Unavailable:
     if isinstance(fault, errors.QueryCanceled):
         return Unavailable("the run store took too long; try again", reason="STORE_SLOW")
     return Unavailable("the run store is down; try again", reason="STORE_DOWN")
+
+
+async def _configure_generic(connection: Connection) -> None:
+    """Configure a connection for few statements that are run again and again: each is planned once.
+
+    Left to itself Postgres plans statements over partitioned tables anew each time, which costs more than running them.
+    """
+    await _configure(connection)
+    await connection.execute(
+        "SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false)"
+    )
 
 
 async def _configure(connection: Connection) -> None:

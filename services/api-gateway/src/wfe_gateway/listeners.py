@@ -22,6 +22,9 @@ _ROUTER = {
 _NOT_FROM_CLIENTS: tuple[dict[str, str], ...] = ({"prefix": "x-envoy-"}, {"exact": "x-http-status"})
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
 _NOT_OVER_REST: tuple[dict[str, str], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
+#: What the tokens of one-time links begin with.
+LINK_MARK = "wfl_"
+_HIDDEN = "[the path holds a token]"
 _ACCESS_LOG = {
     "time": "%START_TIME%",
     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
@@ -160,12 +163,21 @@ def _manager(
 def _access_log(settings: GatewaySettings) -> list[dict[str, Any]]:
     if settings.access_log is None:
         return []
+    return [_log(settings, _ACCESS_LOG, secret=False), _log(settings, {**_ACCESS_LOG, "path": _HIDDEN}, secret=True)]
+
+
+def _log(settings: GatewaySettings, format_: dict[str, str], *, secret: bool) -> dict[str, Any]:
+    """The access log of calls whose path holds the token of a link, or of all others.
+
+    A call that is served has the gRPC method for its path by then; one that is refused before still has its own.
+    """
     config = typed(
         "envoy.extensions.access_loggers.file.v3.FileAccessLog",
         path=str(settings.access_log),
-        log_format={"json_format": _ACCESS_LOG},
+        log_format={"json_format": format_},
     )
-    return [{"name": "access_log", "typed_config": config}]
+    holds = {"name": ":path", "string_match": {"contains": LINK_MARK}, "invert_match": not secret}
+    return {"name": "access_log", "filter": {"header_filter": {"header": holds}}, "typed_config": config}
 
 
 def _listener(

@@ -15,7 +15,7 @@ __all__ = ["APPROVALS", "SCHEDULER", "grpc_routes", "rest_routes"]
 SCHEDULER = "scheduler"
 APPROVALS = "approvals"
 
-_OF_APPROVALS = frozenset({f"{PACKAGE}.ApprovalService", f"{PACKAGE}.IdentityService"})
+_OF_APPROVALS = frozenset(f"{PACKAGE}.{name}" for name in ("ApprovalService", "IdentityService", "LinkService"))
 #: Served by the scheduler to gRPC callers only.
 _GRPC_ONLY = (
     "grpc.health.v1.Health",
@@ -25,6 +25,9 @@ _GRPC_ONLY = (
 TRANSCODER = "transcoder"
 _NO_STORE = {"header": {"key": "cache-control", "value": "no-store"}}
 _NO_SNIFF = {"header": {"key": "x-content-type-options", "value": "nosniff"}}
+#: A path may hold the token of a link.
+_NO_REFERRER = {"header": {"key": "referrer-policy", "value": "no-referrer"}}
+_NO_INDEX = {"header": {"key": "x-robots-tag", "value": "noindex"}}
 
 
 def rest_routes(settings: GatewaySettings, *, self_contained: bool) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def rest_routes(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
     ]
     table = _table("rest", [*own, *_misspelt(), *_collisions(), *_service_routes(settings)])
     table["max_direct_response_body_size_bytes"] = max(document.stat().st_size, 4_096)
-    table["response_headers_to_add"] = [_NO_STORE, _NO_SNIFF]
+    table["response_headers_to_add"] = [_NO_STORE, _NO_SNIFF, _NO_REFERRER, _NO_INDEX]
     return table
 
 

@@ -16,10 +16,11 @@ from wfe_store.identity import Identity
 from wfe_store.keys import Keys
 from wfe_store.pool import Database
 
-from wfe_approvals.approval_servicer import ApprovalServicer
+from wfe_approvals.approval_servicer import ApprovalServicer, LinkServicer
 from wfe_approvals.bus import Bus
 from wfe_approvals.config import ApprovalsSettings
 from wfe_approvals.identity_servicer import IdentityServicer
+from wfe_approvals.usecases.do_agenda import do_agenda
 from wfe_approvals.usecases.expire_gates import expire_gates
 from wfe_approvals.usecases.tell_untold import tell_untold
 
@@ -32,7 +33,7 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
         Unavailable: The store did not answer in time.
     """
     database = Database(
-        settings.database_url.get_secret_value(), name="wfe-approvals", size=settings.database_connections
+        settings.database_url.get_secret_value(), name="wfe-approvals", size=settings.database_connections, generic=True
     )
     stack.push(database.close, "store")
     await database.open()
@@ -42,6 +43,7 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
 
     gates, identity, keys = Gates(database), Identity(database), Keys(database)
     stack.loop(PeriodicLoop(partial(expire_gates, gates, bus), settings.expiry_seconds, "gates.expiry"))
+    stack.loop(PeriodicLoop(partial(do_agenda, gates, bus), settings.agenda_seconds, "gates.agenda"))
     stack.loop(PeriodicLoop(partial(tell_untold, gates, bus), settings.untold_seconds, "gates.untold"))
 
     readiness = Readiness()
@@ -52,8 +54,13 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
         [
             (
                 approval_service_pb2_grpc.add_ApprovalServiceServicer_to_server,
-                ApprovalServicer(gates, bus),
+                ApprovalServicer(database, gates, bus),
                 "wfe.api.v1.ApprovalService",
+            ),
+            (
+                approval_service_pb2_grpc.add_LinkServiceServicer_to_server,
+                LinkServicer(database, gates, bus),
+                "wfe.api.v1.LinkService",
             ),
             (
                 identity_service_pb2_grpc.add_IdentityServiceServicer_to_server,

@@ -295,8 +295,10 @@ class Cycle:
             entry.state = work.state
             entry.version += 1
             entry.new = None
-            rolled_back = any(effects.rolled_back is not None for effects in work.effects)
-            if work.state.status in ENDED or is_parked(work.state) or rolled_back:
+            rewritten = any(effects.rolled_back is not None or effects.revised for effects in work.effects)
+            # On its way back it needs what its steps were then, which only the store knows.
+            returning = work.state.returning is not None
+            if work.state.status in ENDED or is_parked(work.state) or rewritten or returning:
                 self._cache.drop(entry.run)
             elif self._cache.get(entry.run) is None:
                 self._cache.put(entry)
@@ -341,7 +343,7 @@ class Cycle:
             try:
                 if connection is None or connection.closed:
                     connection = await store.connect(self._url, self._name)
-                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.Start):
+                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.GateNotes | cmd.Start):
                     # A gate that was decided meanwhile cannot be withdrawn: the run takes the decision in first.
                     for told in await self._untold(item.run):
                         connection = await self._single(connection, told, before)

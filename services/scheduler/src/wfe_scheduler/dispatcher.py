@@ -201,6 +201,8 @@ def _lease(work: Work, dispatch: Dispatch) -> m.Lease:
         total_deadline=None if clocks.total is None else dispatch.available_at + clocks.total,
         sealed=dispatch.sealed,
         owner=_text(work.entry.owner),
+        approval=dispatch.approval,
+        digest=dispatch.digest,
     )
 
 
@@ -224,6 +226,8 @@ def _claimed(step: ClaimedStep) -> m.Lease:
         total_deadline=step.total_deadline,
         sealed=step.sealed,
         owner=str(step.owner),
+        approval=step.approval,
+        digest=step.digest,
     )
 
 

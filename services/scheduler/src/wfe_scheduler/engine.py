@@ -21,7 +21,7 @@ from wfe_engine.errors import (
     StateConflict,
     Unavailable,
 )
-from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
+from wfe_engine.rewind import frontier, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
 from wfe_engine.values import Record, Values
@@ -31,13 +31,11 @@ from wfe_store.batch import NewRun
 from wfe_store.leases import live_handlers
 from wfe_store.load import (
     LoadedRun,
-    SnapshotState,
     known_signals,
-    load_inputs,
     load_runs,
-    load_snapshot,
     steps_within,
 )
+from wfe_store.load_snapshot import SnapshotState, load_snapshot
 from wfe_store.pool import Database
 
 from wfe_scheduler.api.engine import StartedRun
@@ -154,9 +152,11 @@ class Engine:
                 snapshot=str(snapshot_id),
                 scopes=frontier(published.plan, snapshot.state.scopes),
                 next_no=snapshot.state.next_no,
-                inputs=await self._inputs(run_id, snapshot),
+                inputs=snapshot.inputs,
             )
-            return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+            return await self._begin(
+                caller, run, published, new, command, source.input, given, snapshot.records, reason
+            )
 
         return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
@@ -279,7 +279,9 @@ class Engine:
             seq=snapshot.seq,
             scopes=snapshot.state.scopes,
             undo=snapshot.state.undo,
-            inputs=await self._inputs(run_id, snapshot),
+            inputs=snapshot.inputs,
+            records=snapshot.records,
+            asked=snapshot.asked,
         )
         await self._submit(run_id, command, caller, reason)
 
@@ -321,14 +323,6 @@ class Engine:
                 snapshot_id=snapshot,
             )
         return loaded, found
-
-    async def _inputs(self, run: UUID, snapshot: SnapshotState) -> dict[str, bytes]:
-        """Recorded inputs of the steps with blocks a snapshot holds, by `container_key`."""
-        wanted = {step.no: container_key(scope, index) for scope, index, step in kept_steps(snapshot.state.scopes)}
-        if not wanted:
-            return {}
-        async with self._database.connection() as connection:
-            return {wanted[no]: given for no, given in (await load_inputs(connection, run, list(wanted))).items()}
 
     async def _load(self, runs: Iterable[UUID]) -> dict[UUID, LoadedRun]:
         async with self._database.connection() as connection:

@@ -131,6 +131,7 @@ def entry_of(loaded: LoadedRun, published: Published) -> Entry:
     facts["epoch"] = loaded.state.epoch
     values = Values(loaded.input, facts, loaded.records, loaded.inputs, loaded.gates)
     values.signals = loaded.signals
+    values.then, values.asked = loaded.then, loaded.asked
     return Entry(
         loaded.run,
         loaded.owner,

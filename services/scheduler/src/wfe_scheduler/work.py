@@ -30,9 +30,9 @@ class Work:
         self.leased: list[Dispatch] = []
 
     def touches(self, effects: Effects) -> bool:
-        """Whether effects write rows that this work writes already."""
+        """Whether effects write rows that this work writes already, or stand on some that it takes back."""
         present = effects.touched()
-        return any(not present.isdisjoint(before.touched()) for before in self.effects)
+        return any(before.revised or not present.isdisjoint(before.touched()) for before in self.effects)
 
     def write(self) -> RunWrite:
         """The run's share of the batch."""

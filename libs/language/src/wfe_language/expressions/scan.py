@@ -11,7 +11,7 @@ from wfe_engine import plan
 #: Names an expression can begin with.
 ROOTS = ("vars", "steps", "run", "secrets")
 #: Names that mean something inside of steps with blocks.
-LOCALS = ("item", "index", "error")
+LOCALS = ("item", "index", "error", "revision")
 
 _STRING = (
     r"(?:[bB]?[rR]|[rR][bB])(?:\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*')"
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
     """A name an expression refers to.
 
     Attributes:
-        root: vars, steps, run, secrets, item, index or error.
+        root: vars, steps, run, secrets, item, index, error or revision.
         parts: What is known of the path below it without evaluating.
         offset: Where it begins in the expression.
         ends: Offsets behind those of the parts, from the first on, that stand there as a plain path.
@@ -127,7 +127,8 @@ def references(source: str) -> list[Reference]:
     """Every root an expression names, with the static path below it.
 
     Errs on the side of naming too much: a comprehension's variable that is called vars, steps or run counts
-    as the root; one that is called item, index or error does not.
+    as the root; one that is called item, index, error or revision
+    does not.
     """
     tokens = [t for t in _TOKEN.finditer(source) if t.lastgroup not in ("space", "comment")]
     bound = {

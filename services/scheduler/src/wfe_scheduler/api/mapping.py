@@ -189,7 +189,18 @@ def approval(gate: Gate, caller: Caller, payloads: Payloads) -> workflow_pb2.App
         replaces=_text(gate.replaces),
         can_decide=refusal is None,
         why_not="" if refusal is None else refusal.message,
+        why_not_reason="" if refusal is None else refusal.reason,
         digest=gate.digest,
+        risk=gate.risk,
+        version=gate.version,
+        opens_at=timestamp(gate.opens_at),
+        round=gate.round,
+        max_rounds=gate.policy.max_rounds,
+        branch=gate.branch,
+        reason_code=gate.reason_code,
+        decided_via=gate.decided_via,
+        claimed_by=_text(gate.claimed_by),
+        level=gate.level,
     )
 
 
