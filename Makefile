@@ -12,7 +12,7 @@ PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/p
 .PHONY: help setup run up demo test check fmt proto lock bench bench-peers clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install everything into .venv; does nothing when nothing changed
 	@tools/setup.sh
@@ -57,3 +57,15 @@ bench-peers: setup ## Measure this engine and its peers in turn, and print the r
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: images images-check k8s-tools
+
+images: ## Build the images, where a container engine is (ENGINE=podman for another)
+	@for target in scheduler approvals executor gateway tools; do \
+	  $${ENGINE:-docker} build -f deploy/images/Dockerfile --target $$target -t workflow-engine/$$target:$${TAG:-0.1.0} . || exit 1; done
+
+images-check: setup ## Run the images' build steps in clean folders, without a container engine; takes minutes
+	@WFE_TEST_IMAGES=1 exec $(BIN)/pytest deploy/tests/test_images.py $(ARGS)
+
+k8s-tools: setup ## Fetch kubectl into build/, for the tests of the manifests where none is on PATH
+	@tools/kubectl.sh

@@ -16,6 +16,7 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor
 from wfe.api.v1 import (
     approval_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
     system_service_pb2,
     template_service_pb2,
@@ -28,6 +29,7 @@ _FILES = (
     workflow_service_pb2,
     template_service_pb2,
     approval_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
     system_service_pb2,
 )

@@ -49,6 +49,7 @@ from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer, seal_variables
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.unsealing import check_secrets, sealed_again
 from wfe_scheduler.watch import Nudges, Watchers
 
@@ -68,6 +69,7 @@ class Engine:
         cycle: Cycle,
         watchers: Watchers,
         sealer: Sealer | None,
+        traces: Traces | None = None,
         most_waiting: int = 20_000,
     ) -> None:
         self._database = database
@@ -77,6 +79,7 @@ class Engine:
         self._cycle = cycle
         self._watchers = watchers
         self._sealer = sealer
+        self._traces = traces or Traces(database, clock)
         self._most_waiting = most_waiting
         self._signals = Gather(self._known_signals)
         self._once = Once(database)
@@ -241,8 +244,7 @@ class Engine:
         reason: str = "",
     ) -> StartedRun:
         moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
-        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
-        facts["epoch"] = 1
+        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels) | {"epoch": 1}
         entry = Entry(
             run,
             caller.owner_id,
@@ -253,6 +255,7 @@ class Engine:
             Values(shown, facts, dict(records)),
             new,
         )
+        self._traces.begin(run)
         await self._submit(run, command, caller, reason, entry=entry)
         return StartedRun(
             run_id=run,
