@@ -104,7 +104,12 @@ async def seen(collector):
         postgres=TEST_SETTINGS,
         metrics=True,
         restarts=False,
-        environment={"WFE_OTLP_ENDPOINT": endpoint, "WFE_GATEWAY_OTLP_ENDPOINT": endpoint, "WFE_SURVEY_SECONDS": "0.2"},
+        environment={
+            "WFE_OTLP_ENDPOINT": endpoint,
+            "WFE_GATEWAY_OTLP_ENDPOINT": endpoint,
+            "WFE_GATEWAY_TRACE_RATIO": "1",
+            "WFE_SURVEY_SECONDS": "0.2",
+        },
         executor_environment={"WFE_EGRESS_ALLOW": "127.0.0.1"},
     )
     async with Stack(settings) as stack:
@@ -145,7 +150,10 @@ async def test_one_trace_from_the_call_to_what_a_step_calls(seen, collector):
         names = [span.name for _, span in of_trace()]
         return {"wfe-gateway", "wfe-scheduler", "wfe-executor"} <= services and names.count("decide") >= 3
 
-    await wait_for(complete, seconds=30)
+    try:
+        await wait_for(complete, seconds=20)
+    except AssertionError:
+        raise AssertionError(str([(service, span.name) for service, span in of_trace()])) from None
     by_id = {span.span_id: (service, span) for service, span in of_trace()}
 
     def parents(span):

@@ -98,7 +98,9 @@ async def _gateway() -> AsyncIterator[Finding]:
             yield Finding("gateway", good, f"{url} answers {answer.status}", "" if good else "is this the gateway?")
         async with session.get(f"{url}/readyz") as answer:
             body = await answer.json(content_type=None)
-    parts = body.get("parts") or next((d.get("metadata", {}) for d in body.get("details", ()) if "metadata" in d), {})
+    parts: dict[str, Any] = body.get("parts") or next(
+        (d.get("metadata", {}) for d in body.get("details", ()) if "metadata" in d), {}
+    )
     if not parts:
         yield Finding("schedulers", False, str(body.get("message", body)), "no scheduler answers: see their logs")
     advice = {
@@ -138,7 +140,7 @@ async def _store(url: str) -> AsyncIterator[Finding]:
     async with retention.connect(url) as connection:
 
         async def one(query: str, *params: object) -> Any:
-            row = await (await connection.execute(query, params)).fetchone()  # type: ignore[arg-type]
+            row = await (await connection.execute(query, params)).fetchone()
             return row[0] if row else None
 
         version = int(await one("SELECT current_setting('server_version_num')"))

@@ -118,7 +118,7 @@ class ProcessSettings(BaseSettings):
     metrics_port: int | None = Field(None, ge=0, le=65_535)
     otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = None
     otlp_signals: Annotated[str, AfterValidator(_signals)] = "traces,metrics,logs"
-    trace_ratio: float = Field(1.0, ge=0, le=1)
+    trace_ratio: float = Field(0.01, ge=0, le=1)
 
     @property
     def signals(self) -> frozenset[str]:

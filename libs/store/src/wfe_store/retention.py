@@ -115,7 +115,7 @@ async def _make(connection: AsyncConnection[Any], table: str, name: str, storage
         "parent": sql.Identifier(table),
         "stray": sql.Identifier(f"{table}_default"),
         "column": column,
-        "storage": sql.SQL(storage),  # type: ignore[arg-type]
+        "storage": sql.SQL(storage),
         "low": sql.Literal(str(low)),
         "high": sql.Literal(str(high)),
     }

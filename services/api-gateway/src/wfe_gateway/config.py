@@ -127,7 +127,7 @@ class GatewaySettings(BaseSettings):
         metrics_host: IP address metrics are served on, in Prometheus's format at /metrics.
         metrics_port: Its port; none when absent. Needs `admin`, of which nothing else is shown there.
         otlp_endpoint: Base URL of an OpenTelemetry collector that takes OTLP over HTTP, for traces; off when absent.
-        trace_ratio: Part of the traces that begin here and are kept; a caller's own decision is followed.
+        trace_ratio: Part of the calls whose traces are kept, also of those whose callers keep theirs.
         tls_cert: PEM file with the certificate chain of both listeners; plain text when absent.
         tls_key: PEM file with its key.
         console_dir: Directory with the console's files, served under /; none when absent.
@@ -165,7 +165,7 @@ class GatewaySettings(BaseSettings):
     metrics_host: IpAddress = "127.0.0.1"
     metrics_port: int | None = Field(None, ge=1, le=65_535)
     otlp_endpoint: Annotated[str, AfterValidator(_check_http)] | None = None
-    trace_ratio: float = Field(1.0, ge=0, le=1)
+    trace_ratio: float = Field(0.01, ge=0, le=1)
     tls_cert: Path | None = None
     tls_key: Path | None = None
     console_dir: Path | None = None

@@ -10,7 +10,7 @@ import msgspec
 from opentelemetry.trace import SpanKind
 from wfe_bus.messages import Failure
 from wfe_servicekit.telemetry.metrics import Counter, Gauge, Histogram
-from wfe_servicekit.telemetry.tracing import open_span, tracing
+from wfe_servicekit.telemetry.tracing import open_span, sampled, tracing
 
 from wfe_executor.attempts import Attempt, End
 
@@ -41,7 +41,7 @@ def observed(run: Run) -> Run:
     async def counted(attempt: Attempt) -> bytes | Failure | End:
         began = time.perf_counter()
         kind = attempt.lease.kind
-        opened = _open(attempt) if tracing() else None
+        opened = _open(attempt) if tracing() and sampled(attempt.lease.traceparent) else None
         outcome = "stopped"
         try:
             end = await run(attempt)
@@ -71,7 +71,7 @@ def _open(attempt: Attempt) -> Any:
         "wfe.attempt": lease.attempt,
         "wfe.owner": lease.owner,
     }
-    opened = open_span(f"step {lease.kind}", lease.traceparent or None, facts, kind=SpanKind.CONSUMER)
+    opened = open_span(f"step {lease.kind}", lease.traceparent, facts, kind=SpanKind.CONSUMER)
     if opened is not None:
         # Whatever goes out from here, goes out under this span.
         attempt.lease = msgspec.structs.replace(lease, traceparent=opened.traceparent)

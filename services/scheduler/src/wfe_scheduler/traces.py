@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from wfe_engine.errors import Unavailable
 from wfe_engine.state import ENDED, is_parked
-from wfe_servicekit.telemetry.tracing import current_traceparent, open_span, tracing
+from wfe_servicekit.telemetry.tracing import current_traceparent, open_span, sampled, tracing
 from wfe_store.pool import Database
 from wfe_store.traces import load_traces, save_traces
 
@@ -78,6 +78,10 @@ class Traces:
             traceparent = self._known.get(run)
             if traceparent is None:
                 continue
+            if work.state.status in ENDED or is_parked(work.state):
+                self._known.pop(run, None)
+            if not sampled(traceparent):
+                continue  # it is passed on to executors, and nothing is made of it here
             if work.entry.version == 1:
                 self._unsaved[run] = traceparent
             commands = [type(item.command).__name__ for item in work.items]
@@ -85,8 +89,6 @@ class Traces:
             opened = open_span("decide", traceparent, facts, start=work.now)
             if opened is not None:
                 opened.close()
-            if work.state.status in ENDED or is_parked(work.state):
-                self._known.pop(run, None)
 
     async def save(self) -> None:
         """Write what is new. What cannot be written is forgotten."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-__all__ = ["Opened", "current_traceparent", "open_span", "parse", "span", "tracing", "use_tracer"]
+__all__ = ["Opened", "current_traceparent", "open_span", "parse", "sampled", "span", "tracing", "use_tracer"]
 
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _tracer: Tracer | None = None
@@ -52,6 +52,11 @@ def traceparent_of(found: SpanContext) -> str:
     if not found.is_valid:
         return ""
     return f"00-{found.trace_id:032x}-{found.span_id:016x}-{found.trace_flags:02x}"
+
+
+def sampled(traceparent: str) -> bool:
+    """Whether whoever began a trace keeps it; what is not kept is only passed on."""
+    return traceparent[-1:] in ("1", "3", "5", "7", "9", "b", "d", "f")
 
 
 def current_traceparent() -> str:
