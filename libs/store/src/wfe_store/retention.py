@@ -25,8 +25,21 @@ from wfe_store.migrate import MONTHS_AHEAD, PARTITIONED, first_id
 LOCK_SECONDS = 3
 #: Rows read at once for an archive.
 _CHUNK = 1_000
-#: Tables that hold rows of runs, by run_id, and are not partitioned.
-_BESIDE = ("sealed_values", "gates", "timers", "idempotency", "run_traces", "signals", "children")
+#: Tables that hold rows of runs, by run_id, and are not partitioned: they go with the month. A test compares them with
+#: the schema.
+BESIDE = (
+    "children",
+    "dispatch",
+    "gates",
+    "idempotency",
+    "outbox",
+    "run_traces",
+    "sealed_values",
+    "signals",
+    "timers",
+)
+#: Tables an archive has: what a run did and was told. Sealed values stay sealed and go.
+ARCHIVED = (*PARTITIONED, "gates", "signals")
 _MONTH = re.compile(r"runs_(\d{4})(\d{2})")
 
 
@@ -172,7 +185,7 @@ async def _drop(connection: AsyncConnection[Any], month: dt.date, limit: dt.date
     files = []
     if archive is not None:
         archive.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs in this process
-        for table in (*PARTITIONED, "gates"):
+        for table in ARCHIVED:
             path = archive / f"{table}-{month:%Y%m}.ndjson"
             written[table] = await _archive(connection, table, low, high, path)
             files.append(str(path))
@@ -184,12 +197,12 @@ async def _drop(connection: AsyncConnection[Any], month: dt.date, limit: dt.date
         # Somebody may have retried a run since: then it is not over any more.
         if kept := await _kept(connection, month, limit):
             return Dropped(month=month, kept=kept)
-        rows = {table: await _count(connection, table, low, high) for table in (*PARTITIONED, "gates")}
+        rows = {table: await _count(connection, table, low, high) for table in ARCHIVED}
         if archive is not None and rows != written:
             return Dropped(month=month, kept="it changed while it was archived; the next run tries again")
         for table in PARTITIONED:
             await connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(f"{table}_{month:%Y%m}")))
-        for table in _BESIDE:
+        for table in BESIDE:
             query = sql.SQL("DELETE FROM {} WHERE run_id >= %s AND run_id < %s").format(sql.Identifier(table))
             await connection.execute(query, (low, high))
     return Dropped(month=month, archives=tuple(files), rows=rows)
@@ -242,7 +255,7 @@ async def _count(connection: AsyncConnection[Any], table: str, low: UUID, high: 
 async def drop_leftovers(connection: AsyncConnection[Any], *, older_than: dt.timedelta) -> dict[str, int]:
     """Forget answers to Idempotency-Keys and trace contexts past an age; nobody can ask for them any more."""
     found = {}
-    for table in ("idempotency", "run_traces", "signals", "children"):
+    for table in ("idempotency", "run_traces"):
         query = sql.SQL("DELETE FROM {} WHERE created_at < clock_timestamp() - %s").format(sql.Identifier(table))
         found[table] = (await connection.execute(query, (older_than,))).rowcount
     return found

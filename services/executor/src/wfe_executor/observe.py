@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 import msgspec
 from opentelemetry.trace import SpanKind
@@ -25,7 +25,7 @@ RUNNING = Gauge("wfe_executor_running", "Steps that run in this executor now.")
 SLOTS = Gauge("wfe_executor_slots", "Steps this executor runs at one time, at most.")
 HEARD = Gauge("wfe_executor_heard", "1 while a scheduler answers this executor's heartbeats, else 0.")
 
-Run: TypeAlias = Callable[[Attempt], Coroutine[Any, Any, bytes | Failure | End]]
+_Ended = TypeVar("_Ended")
 
 
 def read_gauges(slots: int, running: Callable[[], int], healthy: Callable[[], bool]) -> None:
@@ -35,23 +35,21 @@ def read_gauges(slots: int, running: Callable[[], int], healthy: Callable[[], bo
     HEARD.read(lambda: {(): float(healthy())})
 
 
-def observed(run: Run) -> Run:
+def observed(run: Callable[[Attempt], Coroutine[Any, Any, _Ended]]) -> Callable[[Attempt], Coroutine[Any, Any, _Ended]]:
     """The same runner, with its attempts counted, and under a span of the run's trace while tracing is on."""
 
-    async def counted(attempt: Attempt) -> bytes | Failure | End:
+    async def counted(attempt: Attempt) -> _Ended:
         began = time.perf_counter()
         kind = attempt.lease.kind
         opened = _open(attempt) if tracing() and sampled(attempt.lease.traceparent) else None
         outcome = "stopped"
         try:
             end = await run(attempt)
-            if isinstance(end, bytes):
-                outcome = "completed"
-            elif isinstance(end, Failure):
+            if isinstance(end, Failure):
                 outcome = "failed"
                 FAILURES.inc(end.code)
             else:
-                outcome = "lost"
+                outcome = "lost" if isinstance(end, End) else "completed"
             return end
         finally:
             ATTEMPTS.inc(kind, outcome)
