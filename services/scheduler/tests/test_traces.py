@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from uuid import UUID
+
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -9,7 +12,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from wfe_engine.errors import Unavailable
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.traces import LINK_SECONDS, Traces
+from wfe_servicekit.calls import Call, call_var
+from wfe_servicekit.observed import observed
 from wfe_servicekit.telemetry import tracing
+from wfe_store.traces import load_traces
 
 CALL = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -75,6 +81,55 @@ async def test_a_run_that_goes_on_later_links_to_its_first_trace(make_rig, make_
     on = spans.get_finished_spans()[-1]
     assert on.name == "run goes on"
     assert [f"{link.context.trace_id:032x}" for link in on.links] == [CALL[3:35]]
+
+
+async def test_a_trace_that_nobody_keeps_is_passed_on_and_costs_no_span(
+    make_rig, make_chain, database, clock, spans, monkeypatch
+):
+    made = []
+    monkeypatch.setattr(tracing, "_tracer", SimpleNamespace(start_span=lambda *a, **k: made.append(a)))
+    unkept = CALL[:-1] + "0"
+    rig = make_rig(make_chain("call"))
+    traces = Traces(database, clock)
+    seen, submit = rig.committed, rig.submit
+    rig.cycle._committed = lambda outcome: (seen(outcome), traces.committed(outcome))
+
+    async def called(_raw, _context):
+        def begin(arguments, **more):
+            traces.begin(arguments[0])
+            return submit(arguments, **more)
+
+        rig.submit = begin
+        run, done = rig.start()
+        await done
+        return run
+
+    token = call_var.set(Call("/wfe.api.v1.WorkflowService/StartWorkflow", (("traceparent", unkept),)))
+    try:
+        run = await observed("/wfe.api.v1.WorkflowService/StartWorkflow", called)(b"", None)
+    finally:
+        call_var.reset(token)
+    assert traces.of(run) == unkept
+    assert made == []
+    await traces.save()
+    async with database.connection() as connection:
+        assert await load_traces(connection, [run]) == {}
+
+
+async def test_a_run_without_a_trace_is_looked_up_once(database, clock, spans, monkeypatch):
+    asked = []
+
+    async def load(_connection, runs):
+        asked.append(list(runs))
+        return {}
+
+    monkeypatch.setattr("wfe_scheduler.traces.load_traces", load)
+    old, young = (UUID(int=int((clock.now() - age) * 1000) << 80) for age in (60.0, 0.0))
+    traces = Traces(database, clock)
+    await traces.load([old, young])
+    await traces.load([old, young])
+    # The young one's may be on its way to the store.
+    assert asked == [[old, young], [young]]
 
 
 async def test_without_tracing_nothing_is_kept(make_rig, make_chain, database, clock):

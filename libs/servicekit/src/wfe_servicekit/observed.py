@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from wfe_servicekit.calls import call_var
 from wfe_servicekit.telemetry.process import CALL_SECONDS, CALLS
-from wfe_servicekit.telemetry.tracing import open_span, tracing
+from wfe_servicekit.telemetry.tracing import open_span, sampled, tracing
 
 __all__ = ["observed"]
 
@@ -24,7 +24,8 @@ Answer = Callable[[bytes, Any], Awaitable[Any]]
 
 
 def observed(method: str, answer: Answer, *, spans: bool = True) -> Answer:
-    """The same method, counted by its status, its time measured, and under a span while tracing is on.
+    """The same method, counted by its status, its time measured, and under a span while tracing is on and its
+    trace is kept.
 
     Args:
         method: Full name, `/package.Service/Method`.
@@ -39,7 +40,8 @@ def observed(method: str, answer: Answer, *, spans: bool = True) -> Answer:
         if spans and tracing():
             call = call_var.get()
             parent = None if call is None else call.header("traceparent")
-            opened = open_span(short, parent, {"rpc.system": "grpc", "rpc.method": method}, kind=SpanKind.SERVER)
+            if parent is None or sampled(parent):
+                opened = open_span(short, parent, {"rpc.system": "grpc", "rpc.method": method}, kind=SpanKind.SERVER)
         code = "OK"
         try:
             return await answer(raw, context)

@@ -133,8 +133,8 @@ class ServiceSettings(ProcessSettings):
         database_url: Postgres, `postgresql://…`.
         grpc_host: Address to listen on.
         grpc_port: Port to listen on; 0 takes a free one.
-        grpc_tls_cert, grpc_tls_key: PEM files of the port's certificate chain and key; plain text when absent. They
-            are read anew when they change.
+        grpc_tls_cert: PEM file of the port's certificate chain, read anew when it changes; plain text when absent.
+        grpc_tls_key: PEM file of its key.
         health_port: Port that serves grpc.health.v1 alone, without TLS, for probes that cannot do TLS; none when
             absent. The main port serves it too.
         grpc_port_file: File the port is written to once it is open; appears whole or not at all.

@@ -46,6 +46,35 @@ class WaitingGate(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: datetime | None
 
 
+class Wait(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that waits for something other than an executor or people.
+
+    Attributes:
+        kind: wait, wait_for or workflow.
+        since: When it was entered.
+        due_at: When it is over by itself, or the next sign of life of a callback is due; None for never.
+        params: JSON of what it waits for; a reference when that is large.
+        child: The run it waits for; None for other kinds, and when nothing is wanted of a run any more.
+        wish: What the step wants of it: start, retry, cancel or terminate.
+        wished_at: Since when.
+        done: Whether that was carried out.
+        child_status: Of that run; None when there is none (yet).
+        child_ended_at: When it ended.
+    """
+
+    path: str
+    kind: str
+    since: datetime
+    due_at: datetime | None
+    params: str | None
+    child: UUID | None
+    wish: str | None
+    wished_at: datetime | None
+    done: bool | None
+    child_status: str | None
+    child_ended_at: datetime | None
+
+
 class QueueExecutors(msgspec.Struct, frozen=True):
     """Live executors of a queue: how many take steps, how many are stopping, and what they know."""
 
@@ -60,20 +89,23 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         now: The store's clock.
         steps: Oldest first, at most 100.
-        waiting: Path and moment (or None) of steps that wait for time or a signal.
+        phase: What it is busy with when its status does not say it: compensating, cancelling or failing.
+        timers: Moments that were set, earliest first, with the step's number; 0 for the run's own total clock.
+        waiting: Those that end by themselves first, at most 10.
         held: Why dispatch is held; None when it is not.
     """
 
     now: datetime
     status: str
+    phase: str
     reason: str
     error: str | None
     updated_at: datetime
     ended_at: datetime | None
     steps: list[LiveStep]
     gates: list[WaitingGate]
-    timers: list[datetime]
-    waiting: list[tuple[str, datetime | None]]
+    timers: list[tuple[int, datetime]]
+    waiting: list[Wait]
     executors: dict[str, QueueExecutors]
     held: str | None
 
@@ -83,14 +115,22 @@ SELECT d.path, d.kind, CASE WHEN d.kind = 'call' THEN coalesce(d.request::json -
     d.held, d.available_at, coalesce(d.executor_id, ''), d.leased_at, e.lease_until, d.attempt, d.max_attempts, d.error
 FROM dispatch d LEFT JOIN executors e ON e.id = d.executor_id
 """
+_WAITS = """
+SELECT s.path, s.kind, s.created_at, s.due_at, s.input, c.child_id, c.wish, c.wished_at, c.done, r.status, r.ended_at
+FROM steps s
+    LEFT JOIN children c ON c.run_id = s.run_id AND c.no = s.no
+    LEFT JOIN runs r ON r.id = c.child_id
+WHERE s.run_id = %s AND s.status = 'waiting' ORDER BY s.due_at NULLS LAST, s.no LIMIT 10
+"""
 _STEP_FIELDS = LiveStep.__struct_fields__
+_WAIT_FIELDS = Wait.__struct_fields__
 _GATE_FIELDS = WaitingGate.__struct_fields__
 
 
 async def run_facts(connection: Connection, owner: UUID, run: UUID) -> RunFacts | None:
     """Facts of an owner's run; None when there is none."""
     cursor = await connection.execute(
-        "SELECT clock_timestamp(), status, reason, error, updated_at, ended_at FROM runs"
+        "SELECT clock_timestamp(), status, phase, reason, error, updated_at, ended_at FROM runs"
         " WHERE id = %s AND owner_id = %s",
         (run, owner),
     )
@@ -107,21 +147,21 @@ async def run_facts(connection: Connection, owner: UUID, run: UUID) -> RunFacts 
         (run, owner),
     )
     gates = [WaitingGate(**dict(zip(_GATE_FIELDS, row, strict=True))) for row in await cursor.fetchall()]
-    cursor = await connection.execute("SELECT due_at FROM timers WHERE run_id = %s ORDER BY due_at LIMIT 10", (run,))
-    timers = [row[0] for row in await cursor.fetchall()]
     cursor = await connection.execute(
-        "SELECT path, due_at FROM steps WHERE run_id = %s AND status = 'waiting' ORDER BY due_at NULLS LAST LIMIT 10",
-        (run,),
+        "SELECT no, due_at FROM timers WHERE run_id = %s ORDER BY due_at LIMIT 10", (run,)
     )
-    waiting = [(row[0], row[1]) for row in await cursor.fetchall()]
+    timers = [(row[0], row[1]) for row in await cursor.fetchall()]
+    cursor = await connection.execute(_WAITS, (run,))
+    waiting = [Wait(**dict(zip(_WAIT_FIELDS, row, strict=True))) for row in await cursor.fetchall()]
     held = await dispatch_held(connection)
     return RunFacts(
         now=found[0],
         status=found[1],
-        reason=found[2],
-        error=found[3],
-        updated_at=found[4],
-        ended_at=found[5],
+        phase=found[2],
+        reason=found[3],
+        error=found[4],
+        updated_at=found[5],
+        ended_at=found[6],
         steps=steps,
         gates=gates,
         timers=timers,

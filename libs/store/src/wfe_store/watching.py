@@ -76,6 +76,19 @@ async def timers_late(connection: Connection) -> float:
     return float(row[0] or 0.0) if row else 0.0
 
 
+async def children_late(connection: Connection) -> float:
+    """Seconds since the oldest wish of a child run, or news of its end, that no scheduler has carried out; 0 for none."""
+    cursor = await connection.execute(
+        """
+        SELECT greatest(0, extract(epoch FROM clock_timestamp() - least(
+            (SELECT min(wished_at) FROM children WHERE NOT done),
+            (SELECT min(r.ended_at) FROM children c JOIN runs r ON r.id = c.child_id WHERE c.ended))))::float8
+        """
+    )
+    row = await cursor.fetchone()
+    return float(row[0] or 0.0) if row else 0.0
+
+
 class OpenGates(msgspec.Struct, frozen=True):
     """Gates nobody has decided.
 
@@ -111,7 +124,8 @@ async def open_gates(connection: Connection) -> OpenGates:
 async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, limit: int = 100) -> list[UUID]:
     """Runs that are not over and that nothing can move any more: no step, timer, gate or wait.
 
-    There should never be one. Reads every run that has not ended, so ask rarely.
+    A run's own total clock ends it and moves nothing; a step that waits for time has a timer, one that waits for a run
+    a wish. There should never be a stuck run. Reads every run that has not ended, so ask rarely.
     """
     cursor = await connection.execute(
         """
@@ -119,10 +133,12 @@ async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, 
         WHERE r.ended_at IS NULL AND r.status IN ('pending', 'running', 'waiting_approval')
             AND r.updated_at < clock_timestamp() - make_interval(secs => %s)
             AND NOT EXISTS (SELECT 1 FROM dispatch d WHERE d.run_id = r.id)
-            AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.run_id = r.id)
+            AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.run_id = r.id AND t.no <> 0)
             AND NOT EXISTS (SELECT 1 FROM gates g WHERE g.run_id = r.id
                 AND (g.status = 'open' OR (g.outcome IS NOT NULL AND g.told_at IS NULL)))
-            AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.run_id = r.id AND s.status = 'waiting')
+            AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.run_id = r.id AND s.status = 'waiting'
+                AND s.kind NOT IN ('wait', 'workflow'))
+            AND NOT EXISTS (SELECT 1 FROM children c WHERE c.run_id = r.id)
         ORDER BY r.id LIMIT %s
         """,
         (seconds, limit),

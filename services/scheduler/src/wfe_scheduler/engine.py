@@ -14,13 +14,7 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.errors import (
-    InvalidInput,
-    NotFound,
-    ResourceExhausted,
-    StateConflict,
-    Unavailable,
-)
+from wfe_engine.errors import InvalidInput, NotFound, ResourceExhausted, StateConflict, Unavailable
 from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope

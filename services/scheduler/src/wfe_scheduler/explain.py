@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from wfe_store.explaining import LiveStep, QueueExecutors, QueueFacts, RunFacts
 
-#: A run that changed this recently is moving, and a decision or a ready step this young is on its way.
-YOUNG = timedelta(seconds=3)
+from wfe_scheduler import waits
+from wfe_scheduler.explanations import YOUNG, Explanation
 
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """See the message of the same name in the API."""
-
-    reason: str
-    message: str
-    action: str = ""
-    step: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    details: dict[str, str] = {}
+#: What executors do for a step, by its kind, where "work on it" says too little.
+_DOES = {
+    "http": "makes its call",
+    "mcp": "calls a tool of an MCP server",
+    "model": "waits for an answer of the agent's model",
+}
 
 
 def explain_run(facts: RunFacts) -> Explanation:
     """Why a run is not moving."""
+    found = _run(facts)
+    if not facts.phase or facts.ended_at is not None:
+        return found
+    # What it is busy with: its steps are compensations, or the last ones before an end that is settled already.
+    message = f"while {facts.phase}: {found.message}"
+    return msgspec.structs.replace(found, message=message, details=found.details | {"phase": facts.phase})
+
+
+def _run(facts: RunFacts) -> Explanation:
     if facts.ended_at is not None:
         return _ended(facts)
     if facts.status == "paused":
@@ -77,7 +81,7 @@ def _ended(facts: RunFacts) -> Explanation:
 
 
 def _leased(facts: RunFacts, step: LiveStep) -> Explanation:
-    details = {"executor": step.executor, "attempt": str(step.attempt), "queue": step.queue}
+    details = {"executor": step.executor, "attempt": str(step.attempt), "queue": step.queue, "kind": step.kind}
     if step.alive_until is not None and step.alive_until < facts.now:
         return Explanation(
             reason="EXECUTOR_SILENT",
@@ -89,7 +93,8 @@ def _leased(facts: RunFacts, step: LiveStep) -> Explanation:
         )
     return Explanation(
         reason="STEP_RUNS",
-        message=f"executor {step.executor} works on it, attempt {step.attempt} of {step.max_attempts}",
+        message=f"executor {step.executor} {_DOES.get(step.kind, 'works on it')},"
+        f" attempt {step.attempt} of {step.max_attempts}",
         action="nothing; if it takes too long, give the step a timeout, or cancel the run",
         step=step.path,
         since=step.leased_at,
@@ -146,8 +151,16 @@ def _ready(step: LiveStep, executors: QueueExecutors, now: datetime, held: str |
 
 
 def _waiting(facts: RunFacts) -> Explanation:
+    late = facts.timers[0] if facts.timers and facts.timers[0][1] <= facts.now - YOUNG else None
+    if late is not None:
+        return Explanation(
+            reason="TIMER_LATE",
+            message="a moment it waits for has come and no scheduler has taken it up",
+            action="see whether schedulers run, reach Postgres and keep up (wfe_commands_waiting)",
+            since=late[1],
+        )
     opened = [gate for gate in facts.gates if gate.decided_at is None]
-    if opened and facts.status == "waiting_approval":
+    if opened:
         gate = opened[0]
         return Explanation(
             reason="WAITING_APPROVAL",
@@ -158,34 +171,18 @@ def _waiting(facts: RunFacts) -> Explanation:
             until=gate.expires_at,
             details={"approval_id": str(gate.id)},
         )
-    if facts.timers:
-        path = facts.waiting[0][0] if facts.waiting else ""
-        if facts.timers[0] > facts.now - YOUNG:
-            return Explanation(
-                reason="WAITING_TIME", message="it waits for a moment to come", step=path, until=facts.timers[0]
-            )
-        return Explanation(
-            reason="TIMER_LATE",
-            message="a moment it waits for has come and no scheduler has taken it up",
-            action="see whether schedulers run, reach Postgres and keep up (wfe_commands_waiting)",
-            step=path,
-            since=facts.timers[0],
-        )
     if facts.waiting:
-        return Explanation(
-            reason="WAITING_SIGNAL",
-            message="it waits for a signal, a callback or a child run",
-            action="send what it waits for",
-            step=facts.waiting[0][0],
-            since=facts.updated_at,
-        )
+        return waits.explain(facts.waiting[0], facts.now)
     if facts.gates or facts.now - facts.updated_at < YOUNG:
         return Explanation(reason="MOVING", message="it moved a moment ago", since=facts.updated_at)
+    # The run's total clock ends it, and moves nothing.
+    total = next((due for no, due in facts.timers if no == 0), None)
     return Explanation(
         reason="STUCK",
         message="nothing can move it any more: no step, timer, gate or wait",
         action="this is a fault of the engine: report it with the run's events; rolling back to a snapshot may free it",
         since=facts.updated_at,
+        until=total,
     )
 
 

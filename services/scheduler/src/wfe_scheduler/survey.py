@@ -20,6 +20,10 @@ HELD = Gauge("wfe_held_steps", "Steps of paused runs.", _QUEUE)
 OLDEST_READY = Gauge("wfe_oldest_ready_seconds", "How long the oldest ready step has waited.", _QUEUE)
 EXECUTORS = Gauge("wfe_executors", "Live executors, by queue and whether they are stopping.", ("queue", "stopping"))
 TIMER_OLDEST = Gauge("wfe_timer_oldest_late_seconds", "How late the oldest timer is that nobody has decided on.")
+CHILD_OLDEST = Gauge(
+    "wfe_child_oldest_late_seconds",
+    "Age of the oldest wish of a child run, or news of its end for the run that waits, that nobody has carried out.",
+)
 RUNS = Gauge("wfe_runs", "Runs in the store, by status; counted at most once a minute.", ("status",))
 STUCK = Gauge("wfe_stuck_runs", "Runs that nothing can move any more, at most 100 counted. There should never be one.")
 STRAY = Gauge("wfe_stray_rows", "Rows in default partitions, counted up to 10,000; should be 0.", ("table",))
@@ -56,6 +60,7 @@ class Survey:
             executors = await watching.executors(connection)
             DISPATCH_HELD.set(float(await dispatch_held(connection) is not None))
             TIMER_OLDEST.set(await watching.timers_late(connection))
+            CHILD_OLDEST.set(await watching.children_late(connection))
         found = {queue.name: queue for queue in queues}
         # A queue that ran empty says 0, so that what scales by it sees the end and not a gap.
         names = {name for (name,) in READY.values} | set(executors) | set(found)

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 from wfe_engine.errors import Unavailable
 from wfe_engine.state import ENDED, is_parked
+from wfe_servicekit.calls import call_var
 from wfe_servicekit.telemetry.tracing import current_traceparent, open_span, sampled, tracing
 from wfe_store.pool import Database
 from wfe_store.traces import load_traces, save_traces
@@ -23,7 +24,9 @@ from wfe_scheduler.work import Outcome
 
 #: Age of a run from which on it goes on in a trace of its own.
 LINK_SECONDS = 3600.0
-#: Runs whose context is kept in memory.
+#: Age of a run from which on a context that is not in the store will never be: it is not looked up again.
+SAVED_SECONDS = 5.0
+#: Runs whose context is kept in memory; empty for those that have none.
 MOST_KNOWN = 50_000
 
 _log = structlog.get_logger("wfe.scheduler.traces")
@@ -41,7 +44,10 @@ class Traces:
     def begin(self, run: UUID) -> None:
         """A run is about to be started by the present call."""
         if tracing():
-            self._keep(run, current_traceparent())
+            call = call_var.get()
+            traceparent = current_traceparent(None if call is None else call.header("traceparent"))
+            if traceparent:
+                self._keep(run, traceparent)
 
     def of(self, run: UUID) -> str:
         """The context a run's steps are sent with; empty when unknown."""
@@ -59,9 +65,13 @@ class Traces:
                 found = await load_traces(connection, missing)
         except Unavailable:
             return
-        for run, traceparent in found.items():
-            started = (run.int >> 80) / 1000  # a run's id says when it was made
-            if self._clock.now() - started < LINK_SECONDS:
+        for run in missing:
+            traceparent = found.get(run)
+            age = self._clock.now() - (run.int >> 80) / 1000  # a run's id says when it was made
+            if traceparent is None:
+                if age > SAVED_SECONDS:
+                    self._keep(run, "")
+            elif age < LINK_SECONDS:
                 self._keep(run, traceparent)
             else:
                 opened = open_span("run goes on", None, {"wfe.run": str(run)}, link=traceparent)
@@ -78,10 +88,13 @@ class Traces:
             traceparent = self._known.get(run)
             if traceparent is None:
                 continue
+            if not sampled(traceparent):
+                # It is passed on to executors, and nothing is made of it here.
+                if work.state.status in ENDED:
+                    self._known.pop(run, None)
+                continue
             if work.state.status in ENDED or is_parked(work.state):
                 self._known.pop(run, None)
-            if not sampled(traceparent):
-                continue  # it is passed on to executors, and nothing is made of it here
             if work.entry.version == 1:
                 self._unsaved[run] = traceparent
             commands = [type(item.command).__name__ for item in work.items]
@@ -102,8 +115,6 @@ class Traces:
             _log.debug("traces not saved", fault=str(fault), runs=len(unsaved))
 
     def _keep(self, run: UUID, traceparent: str) -> None:
-        if not traceparent:
-            return
         self._known[run] = traceparent
         if len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)

@@ -59,9 +59,19 @@ def sampled(traceparent: str) -> bool:
     return traceparent[-1:] in ("1", "3", "5", "7", "9", "b", "d", "f")
 
 
-def current_traceparent() -> str:
-    """What to send on with a call; empty outside any span and while tracing is off."""
-    return "" if _tracer is None else traceparent_of(trace.get_current_span().get_span_context())
+def current_traceparent(given: str | None = None) -> str:
+    """What to send on with a call; empty outside any span and while tracing is off.
+
+    Args:
+        given: What came with the call, if anything: it is sent on when there is no span because nobody keeps it.
+    """
+    if _tracer is None:
+        return ""
+    found = traceparent_of(trace.get_current_span().get_span_context())
+    if found or given is None:
+        return found
+    named = parse(given)
+    return "" if named is None else traceparent_of(named)
 
 
 class Opened:

@@ -98,8 +98,8 @@ class Explanation(_message.Message):
     DETAILS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """ENDED, PAUSED, DECISION_UNTOLD, STEP_RUNS, EXECUTOR_SILENT, DISPATCH_HELD, NO_EXECUTOR, NO_HANDLER,
-    EXECUTORS_BUSY, HANDED_OUT, RETRY_LATER, WAITING_APPROVAL, WAITING_TIME, TIMER_LATE, WAITING_SIGNAL, MOVING, STUCK or
-    IDLE.
+    EXECUTORS_BUSY, HANDED_OUT, RETRY_LATER, WAITING_APPROVAL, WAITING_TIME, TIMER_LATE, WAITING_SIGNAL,
+    WAITING_CALLBACK, WAITING_CHILD, CHILD_UNTOLD, MOVING, STUCK or IDLE.
     """
     message: _builtins.str
     """The reason as a sentence."""
@@ -117,7 +117,7 @@ class Explanation(_message.Message):
 
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Small facts behind it: queue, executor, approval_id, attempt, …"""
+        """Small facts behind it: queue, executor, approval_id, child, phase, attempt, …"""
 
     def __init__(
         self,
