@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from wfe_store import admin, retention
 from wfe_store.migrate import PARTITIONED, first_id
-from wfe_store.watching import months_ahead, stray_rows
+from wfe_store.watching import children_late, months_ahead, stray_rows, stuck_runs
 
 JANUARY = dt.datetime(2031, 1, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
@@ -54,6 +54,10 @@ async def put(connection, started, *, ended=None, output='{"a":\n 1}'):
         (run, run, started),
     )
     await connection.execute("INSERT INTO sealed_values (run_id, name, ciphertext) VALUES (%s, 'k', 'x')", (run,))
+    await connection.execute("INSERT INTO blobs (run_id, id, part, data) VALUES (%s, %s, 0, 'x')", (run, run))
+    await connection.execute(
+        "INSERT INTO signals (run_id, id, name, payload, at) VALUES (%s, %s, 's', '{}', %s)", (run, run, started)
+    )
     return run
 
 
@@ -85,17 +89,18 @@ async def test_an_old_month_is_archived_and_dropped(connection, tmp_path):
     young = await put(connection, JANUARY + 40 * DAY, ended=JANUARY + 41 * DAY)
     found = await drop(connection, tmp_path)
     assert found.kept == ""
-    assert found.rows == {"runs": 3, "steps": 3, "events": 3, "snapshots": 3, "gates": 0}
+    assert found.rows == {"runs": 3, "steps": 3, "events": 3, "snapshots": 3, "blobs": 3, "gates": 0, "signals": 3}
     assert await tables(connection) == {f"{table}_203102" for table in PARTITIONED}
     cursor = await connection.execute("SELECT id FROM runs")
     assert await cursor.fetchall() == [(young,)]
-    cursor = await connection.execute("SELECT run_id FROM sealed_values")
-    assert await cursor.fetchall() == [(young,)]
+    for table in ("sealed_values", "signals"):
+        cursor = await connection.execute(f"SELECT run_id FROM {table}")
+        assert await cursor.fetchall() == [(young,)]
     archived = retention.read_archive(tmp_path / "runs-203101.ndjson")
     assert {row["id"] for row in archived} == {str(run) for run in old}
     assert archived[0]["output"] == '{"a":\n 1}'
     assert {path.name for path in tmp_path.glob("*-203101.*")} == {
-        f"{table}-203101.ndjson" for table in (*PARTITIONED, "gates")
+        f"{table}-203101.ndjson" for table in retention.ARCHIVED
     }
 
 
@@ -109,7 +114,7 @@ async def test_one_run_that_matters_keeps_its_month(connection, tmp_path, ended,
     await put(connection, JANUARY + DAY, ended=ended)
     found = await drop(connection, tmp_path)
     assert found.kept.startswith(why)
-    assert len(await tables(connection)) == 4
+    assert len(await tables(connection)) == len(PARTITIONED)
     assert list(tmp_path.glob("*-203101*")) == []
 
 
@@ -129,7 +134,7 @@ async def test_a_run_that_is_retried_while_it_is_archived_keeps_its_month(
     monkeypatch.setattr(retention, "_archive", meanwhile)
     found = await drop(connection, tmp_path)
     assert found.kept == "1 of its runs have not ended"
-    assert len(await tables(connection)) == 4
+    assert len(await tables(connection)) == len(PARTITIONED)
 
 
 async def test_an_archive_that_cannot_be_written_drops_nothing(connection, tmp_path):
@@ -138,7 +143,7 @@ async def test_an_archive_that_cannot_be_written_drops_nothing(connection, tmp_p
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="file"):
         await drop(connection, tmp_path / "file")
-    assert len(await tables(connection)) == 4
+    assert len(await tables(connection)) == len(PARTITIONED)
 
 
 def test_the_command_line(database_url, monkeypatch, capsys, tmp_path):
@@ -159,6 +164,106 @@ def test_the_command_line(database_url, monkeypatch, capsys, tmp_path):
     assert "say --without-archive" in capsys.readouterr().err
     monkeypatch.setenv("WFE_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/x")
     assert admin.main(["stuck"]) == 1
+
+
+async def test_no_table_with_rows_of_runs_is_forgotten(connection):
+    cursor = await connection.execute(
+        "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'run_id'"
+        " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace"
+    )
+    partitioned = set(PARTITIONED) - {"runs"}  # its column is id
+    assert {row[0] for row in await cursor.fetchall()} == partitioned | set(retention.BESIDE)
+    assert set(retention.ARCHIVED) <= partitioned | set(retention.BESIDE) | {"runs"}
+
+
+async def test_what_is_of_no_use_any_more_goes_by_its_own_age(connection):
+    run = await put(connection, dt.datetime.now(dt.UTC))
+    for age in (1, 50):
+        created = dt.datetime.now(dt.UTC) - age * DAY
+        await connection.execute(
+            "INSERT INTO idempotency (owner_id, key, request_hash, run_id, created_at) VALUES (%s, %s, 'h', %s, %s)",
+            (run, f"k{age}", run, created),
+        )
+        await connection.execute(
+            "INSERT INTO run_traces (run_id, traceparent, created_at) VALUES (%s, 't', %s)", (uuid.uuid4(), created)
+        )
+    assert await retention.drop_leftovers(connection, older_than=10 * DAY) == {"idempotency": 1, "run_traces": 1}
+    cursor = await connection.execute("SELECT key FROM idempotency")
+    assert await cursor.fetchall() == [("k1",)]
+
+
+async def waits_for_signal(connection, run):
+    await connection.execute("UPDATE steps SET kind = 'wait_for', status = 'waiting' WHERE run_id = %s", (run,))
+
+
+async def waits_for_child(connection, run):
+    await connection.execute("UPDATE steps SET kind = 'workflow', status = 'waiting' WHERE run_id = %s", (run,))
+    await connection.execute(
+        "INSERT INTO children (run_id, no, child_id, owner_id, started_by, wish, request, wished_at)"
+        " VALUES (%s, 1, %s, %s, %s, 'start', '{}', clock_timestamp())",
+        (run, uuid.uuid4(), run, run),
+    )
+
+
+async def waits_for_time(connection, run):
+    await connection.execute("UPDATE steps SET kind = 'wait', status = 'waiting' WHERE run_id = %s", (run,))
+    await connection.execute(
+        "INSERT INTO timers (run_id, no, due_at) VALUES (%s, 1, clock_timestamp() + interval '1 h')", (run,)
+    )
+
+
+async def waits_for_people(connection, run):
+    await connection.execute(
+        "INSERT INTO gates (id, run_id, no, owner_id, path, status, title, policy, digest, started_by, created_at)"
+        " VALUES (%s, %s, 1, %s, 'a', 'open', 't', '{}', 'd', %s, clock_timestamp())",
+        (uuid.uuid4(), run, run, run),
+    )
+
+
+async def waits_for_an_executor(connection, run):
+    await connection.execute(
+        "INSERT INTO dispatch (run_id, no, owner_id, path, kind, queue, request, attempt, max_attempts, fence,"
+        " available_at, created_at) VALUES (%s, 1, %s, 'a', 'call', 'q', '{}', 2, 3, 1,"
+        " clock_timestamp() + interval '1 h', clock_timestamp())",
+        (run, run),
+    )
+
+
+async def is_paused(connection, run):
+    await connection.execute("UPDATE runs SET status = 'paused' WHERE id = %s", (run,))
+
+
+WAITS = (waits_for_signal, waits_for_child, waits_for_time, waits_for_people, waits_for_an_executor, is_paused)
+
+
+@pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)
+async def test_a_run_that_waits_is_not_stuck(connection, wait):
+    await wait(connection, await put(connection, dt.datetime.now(dt.UTC) - dt.timedelta(hours=1)))
+    assert await stuck_runs(connection) == []
+
+
+@pytest.mark.parametrize("kind", ["wait", "workflow"])
+async def test_a_wait_that_nothing_ends_is_stuck_whatever_the_run_s_own_clock_says(connection, kind):
+    run = await put(connection, dt.datetime.now(dt.UTC) - dt.timedelta(hours=1))
+    await connection.execute("UPDATE steps SET kind = %s, status = 'waiting' WHERE run_id = %s", (kind, run))
+    await connection.execute(
+        "INSERT INTO timers (run_id, no, due_at) VALUES (%s, 0, clock_timestamp() + interval '1 h')", (run,)
+    )
+    assert await stuck_runs(connection) == [run]
+
+
+async def test_a_child_run_nobody_has_begun_and_an_end_nobody_told_are_late(connection):
+    assert await children_late(connection) == 0
+    now = dt.datetime.now(dt.UTC)
+    parent = await put(connection, now - dt.timedelta(hours=1))
+    child = await put(connection, now - dt.timedelta(hours=1), ended=now - dt.timedelta(minutes=10))
+    await waits_for_child(connection, parent)
+    await connection.execute("UPDATE children SET wished_at = clock_timestamp() - interval '5 min'")
+    assert 290 < await children_late(connection) < 400
+    await connection.execute("UPDATE children SET child_id = %s, done = true", (child,))
+    assert await children_late(connection) == 0
+    await connection.execute("UPDATE children SET ended = true")
+    assert 590 < await children_late(connection) < 700
 
 
 async def test_a_run_that_nothing_can_move_is_stuck(connection, database_url, monkeypatch, capsys):
