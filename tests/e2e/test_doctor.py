@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def wfe(stack):
 
 
 def failed(said):
-    return {line.split(":")[0].removeprefix("FAIL ") for line in said.splitlines() if line.startswith("FAIL")}
+    return set(re.findall(r"^FAIL ((?:ready: )?[^:]+):", said, re.MULTILINE))
 
 
 async def test_a_healthy_engine(wfe):
