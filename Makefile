@@ -9,7 +9,7 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-telemetry clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ bench: setup ## Measure speed and size (ARGS="--only W1,W3 --reps 1" for less)
 
 bench-peers: setup ## Measure this engine and its peers in turn, and print the ratios (ARGS="--reps 1")
 	@exec $(BIN)/python -m tools.bench.peers $(ARGS)
+
+bench-telemetry: setup ## Measure what metrics, traces and logs cost (ARGS="--reps 3 --ratio 1" for every trace)
+	@exec $(BIN)/python -m tools.bench.telemetry $(ARGS)
 
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

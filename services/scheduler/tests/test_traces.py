@@ -116,6 +116,20 @@ async def test_a_trace_that_nobody_keeps_is_passed_on_and_costs_no_span(
         assert await load_traces(connection, [run]) == {}
 
 
+async def test_a_run_that_a_run_starts_goes_on_in_its_trace(make_rig, make_chain, database, clock, spans):
+    run, traces = await started(make_rig(make_chain("call")), database, clock)
+    await traces.save()
+    elsewhere, child = Traces(database, clock), UUID(int=clock_id(clock))
+    await elsewhere.adopt(child, run)
+    assert elsewhere.of(child) == traces.of(run)
+    await elsewhere.adopt(child, UUID(int=clock_id(clock) + 1))
+    assert elsewhere.of(child) == traces.of(run), "a parent without a trace takes none away"
+
+
+def clock_id(clock):
+    return int(clock.now() * 1000) << 80
+
+
 async def test_a_run_without_a_trace_is_looked_up_once(database, clock, spans, monkeypatch):
     asked = []
 

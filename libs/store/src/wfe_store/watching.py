@@ -77,7 +77,7 @@ async def timers_late(connection: Connection) -> float:
 
 
 async def children_late(connection: Connection) -> float:
-    """Seconds since the oldest wish of a child run, or news of its end, that no scheduler has carried out; 0 for none."""
+    """Seconds since the oldest wish of a child run, or news of its end, that nobody has carried out; 0 for none."""
     cursor = await connection.execute(
         """
         SELECT greatest(0, extract(epoch FROM clock_timestamp() - least(

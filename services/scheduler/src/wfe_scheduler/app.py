@@ -168,7 +168,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     sweeper = Sweeper(
         database, cycle, dispatcher, lease_seconds=settings.lease_seconds, lease_losses=settings.lease_losses
     )
-    children = Children(database, cycle, plans, clock)
+    children = Children(database, cycle, plans, clock, traces)
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
     gates = Gates(database, cycle, cache)
     gates_ref.append(gates)

@@ -49,6 +49,12 @@ class Traces:
             if traceparent:
                 self._keep(run, traceparent)
 
+    async def adopt(self, child: UUID, parent: UUID) -> None:
+        """A run is about to be started by another one: it goes on in the same trace. Never fails."""
+        await self.load([parent])
+        if traceparent := self.of(parent):
+            self._keep(child, traceparent)
+
     def of(self, run: UUID) -> str:
         """The context a run's steps are sent with; empty when unknown."""
         return self._known.get(run, "")

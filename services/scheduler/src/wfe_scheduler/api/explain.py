@@ -13,7 +13,8 @@ from wfe_servicekit.checks import parse_uuid, plain_text, timestamp
 from wfe_store.explaining import queue_facts, run_facts
 from wfe_store.pool import Database
 
-from wfe_scheduler.explain import Explanation, explain_queue, explain_run
+from wfe_scheduler.explain import explain_queue, explain_run
+from wfe_scheduler.explanations import Explanation
 
 
 class ExplainService(explain_service_pb2_grpc.ExplainServiceServicer):  # type: ignore[misc]
