@@ -9,10 +9,10 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth soak clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry soak clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install everything into .venv; does nothing when nothing changed
 	@tools/setup.sh
@@ -60,6 +60,21 @@ bench-growth: setup ## Measure with a million finished and a million parked runs
 soak: setup ## Half an hour of full load: does anything grow, what do reads take (ARGS="--minutes 5")
 	@exec $(BIN)/python -m tools.bench.soak $(ARGS)
 
+bench-telemetry: setup ## Measure what metrics, traces and logs cost (ARGS="--reps 3 --ratio 1" for every trace)
+	@exec $(BIN)/python -m tools.bench.telemetry $(ARGS)
+
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: images images-check k8s-tools
+
+images: ## Build the images, where a container engine is (ENGINE=podman for another)
+	@for target in scheduler approvals executor gateway tools; do \
+	  $${ENGINE:-docker} build -f deploy/images/Dockerfile --target $$target -t workflow-engine/$$target:$${TAG:-0.1.0} . || exit 1; done
+
+images-check: setup ## Run the images' build steps in clean folders, without a container engine; takes minutes
+	@WFE_TEST_IMAGES=1 exec $(BIN)/pytest deploy/tests/test_images.py $(ARGS)
+
+k8s-tools: setup ## Fetch kubectl into build/, for the tests of the manifests where none is on PATH
+	@tools/kubectl.sh

@@ -31,6 +31,7 @@ MAY: dict[str, str | None] = {
     **dict.fromkeys(("RetryStep", "CompleteStep", "SkipStep", "PutSecret", "DeleteSecret"), "admin"),
     "ListSecrets": "operator author admin",
     "GetBlob": READ,
+    **dict.fromkeys(("ExplainWorkflow", "ExplainQueue"), READ),
     **dict.fromkeys(("ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"), READ),
     **dict.fromkeys(("CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"), WRITE),
     "ValidateTemplate": ANYBODY,

@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="part of each workload's runs, e.g. 0.1")
     parser.add_argument("--schedulers", type=int, default=1)
     parser.add_argument("--executors", type=int, default=1)
+    parser.add_argument("--metrics", action="store_true", help="serve every process's metrics, and look at the store")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="data folder; emptied")
     parser.add_argument("--no-quiet", action="store_true", help="do not wait for an idle machine")
     parser.add_argument("--out", type=Path, help="file to append the lines to as well")
@@ -54,6 +55,7 @@ async def _bench(workloads: list[Workload], options: argparse.Namespace) -> None
         folder=options.folder,
         schedulers=options.schedulers,
         executors=options.executors,
+        metrics=options.metrics,
         samples=sample_folder(),
         log_level="warning",
         restarts=False,

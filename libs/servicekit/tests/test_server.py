@@ -15,6 +15,7 @@ from wfe.api.v1 import (
     approval_service_pb2_grpc,
     blob_service_pb2_grpc,
     callback_service_pb2_grpc,
+    explain_service_pb2_grpc,
     identity_service_pb2_grpc,
     mending_service_pb2_grpc,
     secret_service_pb2_grpc,
@@ -40,6 +41,7 @@ SERVICES = {
     "MendingService": mending_service_pb2_grpc,
     "SecretService": secret_service_pb2_grpc,
     "BlobService": blob_service_pb2_grpc,
+    "ExplainService": explain_service_pb2_grpc,
     "SystemService": system_service_pb2_grpc,
 }
 

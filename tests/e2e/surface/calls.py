@@ -257,6 +257,8 @@ SAMPLES: dict[str, Sample] = {
     "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
     "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
     "DeleteSecret": Sample(fields={"name": "$secret"}),
+    "ExplainWorkflow": Sample(fields=_RUN),
+    "ExplainQueue": Sample(fields={"queue": "default"}),
     "GetBlob": Sample(fields={"id": "$mended", "blob_id": "$blob", "offset": 1, "limit": 10}),
 }
 

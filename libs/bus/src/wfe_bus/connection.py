@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import nats
@@ -19,6 +21,7 @@ async def connect(
     name: str,
     user: str | None = None,
     password: str | None = None,
+    ca: Path | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_error: Callable[[Exception], Awaitable[None]] | None = None,
 ) -> Client:
@@ -29,15 +32,19 @@ async def connect(
         role: scheduler, approvals or executor; prefix of the inbox, as the server's permissions want it.
         name: Shown in the server's connection list.
         user, password: The role's credentials; None for a server without users.
+        ca: PEM file with the authority of a tls:// server's certificate; None for those of the system.
         on_reconnect: Called after the connection is back, e.g. to claim again.
         on_error: Called with every error of the connection; they never end it.
 
     Raises:
+        OSError: The authority's file cannot be read.
         nats.errors.NoServersError: The first connection failed for five seconds.
     """
     options: dict[str, Any] = {}
     if user:
         options |= {"user": user, "password": password or ""}
+    if ca is not None:
+        options["tls"] = ssl.create_default_context(cafile=ca)
     if on_reconnect:
         options["reconnected_cb"] = on_reconnect
 

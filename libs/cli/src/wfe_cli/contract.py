@@ -16,7 +16,12 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor
 from wfe.api.v1 import (
     approval_service_pb2,
+    blob_service_pb2,
+    callback_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
+    mending_service_pb2,
+    secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
     workflow_service_pb2,
@@ -25,11 +30,16 @@ from wfe.api.v1 import (
 from wfe_cli.faults import UsageFault
 
 _FILES = (
-    workflow_service_pb2,
-    template_service_pb2,
     approval_service_pb2,
+    blob_service_pb2,
+    callback_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
+    mending_service_pb2,
+    secret_service_pb2,
     system_service_pb2,
+    template_service_pb2,
+    workflow_service_pb2,
 )
 
 

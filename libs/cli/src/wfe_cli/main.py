@@ -8,7 +8,19 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import admin, approval_acts, approvals, authoring, identity, raw, runs, secrets, up
+from wfe_cli import (
+    admin,
+    approval_acts,
+    approvals,
+    authoring,
+    doctor,
+    explain,
+    identity,
+    raw,
+    runs,
+    secrets,
+    up,
+)
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -36,9 +48,11 @@ app.add_typer(authoring.app, name="templates")
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
 assert approval_acts.app is approvals.app  # more commands of the same
+app.add_typer(explain.app, name="queues")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(admin.app, name="admin")
 raw.register(app)
+doctor.register(app)

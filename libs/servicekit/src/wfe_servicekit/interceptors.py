@@ -22,6 +22,7 @@ from google.protobuf.message import DecodeError
 from wfe_engine.errors import PermissionDenied, ResourceExhausted
 
 from wfe_servicekit.calls import Call, Caller, call_var
+from wfe_servicekit.observed import observed
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
 from wfe_servicekit.statuses import (
     DeadlineExceeded,
@@ -137,7 +138,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 raise TypeError(f"{method}: the servicer's method is not async")
             stream = self._stream(behaviour, handler.request_deserializer, row)
             self._handlers[method] = grpc.unary_stream_rpc_method_handler(
-                stream, request_deserializer=None, response_serializer=handler.response_serializer
+                observed(method, stream, spans=False),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
             )
             return
         if not inspect.iscoroutinefunction(behaviour):
@@ -146,7 +149,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
-        self._handlers[method] = grpc.unary_unary_rpc_method_handler(unary)
+        self._handlers[method] = grpc.unary_unary_rpc_method_handler(observed(method, unary))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of a method. grpc calls this in the task that goes on to run the handler."""

@@ -113,5 +113,6 @@ POLICY: Final[Policy] = {
     **_rows("BlobService", _READ, "GetBlob"),
     **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
     **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
+    **_rows("ExplainService", _READ, "ExplainWorkflow", "ExplainQueue"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

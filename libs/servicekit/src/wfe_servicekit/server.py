@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection
 
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
+from wfe_servicekit.listening import Probes, credentials
 from wfe_servicekit.policy import PUBLIC, Policy
 from wfe_servicekit.settings import ConfigFault, ServiceSettings
 
@@ -35,6 +36,7 @@ class RunningServer:
 
     Attributes:
         port: The port it listens on; 0 before `start`.
+        health_port: The port of the probes; 0 when there is none.
         readiness: Its readiness; served as health service `ready`.
     """
 
@@ -42,7 +44,8 @@ class RunningServer:
         self._server = server
         self._settings = settings
         self.readiness = readiness
-        self.port = 0
+        self.port = self.health_port = 0
+        self._probes = Probes(readiness)
 
     async def start(self) -> int:
         """Open the port, serve, ping the parts, then write the port file.
@@ -56,9 +59,11 @@ class RunningServer:
         host, wanted = self._settings.grpc_host, self._settings.grpc_port
         address = f"[{host}]:{wanted}" if ":" in host else f"{host}:{wanted}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._open(address)
         except RuntimeError as error:
             raise ConfigFault(f"WFE_GRPC_PORT: cannot listen on {address}: is it in use?") from error
+        if self._settings.health_port is not None:
+            self.health_port = await self._probes.start(host, self._settings.health_port)
         await self._server.start()
         await self.readiness.start()
         if self._settings.grpc_port_file is not None:
@@ -66,11 +71,18 @@ class RunningServer:
         _log.info("serving", host=host, port=self.port)
         return self.port
 
+    def _open(self, address: str) -> int:
+        cert, key = self._settings.grpc_tls_cert, self._settings.grpc_tls_key
+        if cert is None or key is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, credentials(cert, key)))
+
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, let those under way end within `grace` seconds, cancel the rest. Repeatable."""
         await self.readiness.closing()
         await self._server.stop(self._settings.shutdown_grace_seconds if grace is None else grace)
         await self.readiness.stop()
+        await self._probes.stop()
 
     async def wait(self) -> None:
         """Until the server has stopped."""

@@ -21,7 +21,7 @@ FAILING_SECONDS = 10.0
 
 
 class ClaimedStep(msgspec.Struct, frozen=True):
-    """A dispatch row that was just leased."""
+    """A dispatch row that was just leased; `waited` is how many seconds it had been ready."""
 
     run: UUID
     no: int
@@ -40,6 +40,7 @@ class ClaimedStep(msgspec.Struct, frozen=True):
     total_deadline: float | None
     approval: str
     digest: str
+    waited: float = 0.0
 
 
 # Owners take turns: the first step of each comes before the second of any, within one priority. The owners that have
@@ -73,7 +74,7 @@ UPDATE dispatch q SET executor_id = %(executor)s, leased_at = clock_timestamp(),
 FROM picked p WHERE q.run_id = p.run_id AND q.no = p.no
 RETURNING q.run_id, q.no, q.fence, q.owner_id, q.path, q.iteration, q.visit, q.epoch, q.kind, q.request, q.sealed,
     q.attempt, q.max_attempts, q.clocks, extract(epoch FROM q.total_deadline)::float8,
-    coalesce(q.approval_id::text, ''), q.digest
+    coalesce(q.approval_id::text, ''), q.digest, extract(epoch FROM clock_timestamp() - q.available_at)::float8
 """
 
 

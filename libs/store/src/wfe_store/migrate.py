@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 #: Any number that is ours alone; names the lock in pg_locks.
@@ -44,8 +45,7 @@ def migrate(url: str) -> None:
     Raises:
         sqlalchemy.exc.OperationalError: The database cannot be reached.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _config()
     engine = create_engine(sqlalchemy_url(url))
     try:
         with engine.connect() as connection:
@@ -65,6 +65,17 @@ def migrate(url: str) -> None:
                 connection.commit()
     finally:
         engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest() -> str:
+    """The revision `migrate` brings a database to."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
 def partition_statements(now: dt.datetime, months_ahead: int = MONTHS_AHEAD) -> list[str]:

@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -41,6 +41,14 @@ _CONTENTION = (errors.SerializationFailure, errors.DeadlockDetected)
 _DOWN = (psycopg.OperationalError, errors.ReadOnlySqlTransaction, errors.IdleInTransactionSessionTimeout)
 
 _log = logging.getLogger("wfe.store")
+
+
+class Use(NamedTuple):
+    """Connections of a pool: taken, free, and calls that wait for one."""
+
+    used: int
+    idle: int
+    waiting: int
 
 
 class Database:
@@ -97,6 +105,12 @@ class Database:
         while self._transactions:
             await asyncio.wait(self._transactions)
         await self._pool.close()
+
+    def use(self) -> Use:
+        """How the pool is used now."""
+        stats = self._pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        return Use(stats.get("pool_size", 0) - idle, idle, stats.get("requests_waiting", 0))
 
     async def ping(self) -> None:
         """Ask the server for an answer.

@@ -291,3 +291,11 @@ outbox = Table(
     must("body", LargeBinary),
     must("at", MOMENT),
 )
+
+run_traces = Table(
+    "run_traces", METADATA, _must("run_id", Uuid), _must("traceparent", Text), _must("created_at", _MOMENT)
+)
+
+switches = Table(
+    "switches", METADATA, _must("name", Text), _must("set_at", _MOMENT), _must("set_by", Text), _must("reason", Text)
+)

@@ -9,6 +9,7 @@ from wfe_gateway.api import descriptor_file, services
 from wfe_gateway.config import Address, GatewaySettings
 from wfe_gateway.errors import local_replies
 from wfe_gateway.forms import address, inline_or_file, typed
+from wfe_gateway.observing import tracing
 from wfe_gateway.routes import TRANSCODER, grpc_routes, rest_routes
 
 __all__ = ["grpc_listener", "rest_listener"]
@@ -157,6 +158,7 @@ def _manager(
             "initial_stream_window_size": 64 << 10,
             "initial_connection_window_size": 1 << 20,
         },
+        **tracing(settings),
     }
 
 

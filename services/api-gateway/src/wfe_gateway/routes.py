@@ -85,7 +85,8 @@ def _route(match: dict[str, Any], cluster: str, *, timeout: int | None) -> dict[
                 "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # With two replicas each choice is the dead one again half of the time.
+        "host_selection_retry_max_attempts": 10,
     }
     return {"match": match, "route": action}
 

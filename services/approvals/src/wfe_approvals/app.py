@@ -11,6 +11,7 @@ from wfe_servicekit.lifecycle import Stack
 from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import RunningServer, build_server
+from wfe_servicekit.telemetry.start import observe
 from wfe_store.gates import Gates
 from wfe_store.identity import Identity
 from wfe_store.keys import Keys
@@ -20,6 +21,7 @@ from wfe_approvals.approval_servicer import ApprovalServicer, LinkServicer
 from wfe_approvals.bus import Bus
 from wfe_approvals.config import ApprovalsSettings
 from wfe_approvals.identity_servicer import IdentityServicer
+from wfe_approvals.survey import Survey
 from wfe_approvals.usecases.do_agenda import do_agenda
 from wfe_approvals.usecases.expire_gates import expire_gates
 from wfe_approvals.usecases.tell_untold import tell_untold
@@ -32,6 +34,7 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
         ConfigFault: The port or the issuers' file cannot be used.
         Unavailable: The store did not answer in time.
     """
+    stack.push(await observe("approvals", settings), "telemetry")
     database = Database(
         settings.database_url.get_secret_value(), name="wfe-approvals", size=settings.database_connections, generic=True
     )
@@ -45,6 +48,9 @@ async def serve(stack: Stack, settings: ApprovalsSettings) -> RunningServer:
     stack.loop(PeriodicLoop(partial(expire_gates, gates, bus), settings.expiry_seconds, "gates.expiry"))
     stack.loop(PeriodicLoop(partial(do_agenda, gates, bus), settings.agenda_seconds, "gates.agenda"))
     stack.loop(PeriodicLoop(partial(tell_untold, gates, bus), settings.untold_seconds, "gates.untold"))
+
+    if settings.metrics_port is not None or settings.otlp_endpoint is not None:
+        stack.loop(PeriodicLoop(Survey(database).run_once, settings.survey_seconds, "survey"))
 
     readiness = Readiness()
     readiness.add("store", database.ping)

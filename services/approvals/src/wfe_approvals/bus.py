@@ -88,6 +88,7 @@ class Bus:
                     name="wfe-approvals",
                     user=self._settings.nats_user,
                     password=password.get_secret_value() if password else None,
+                    ca=self._settings.nats_ca,
                     on_error=_note,
                 )
             except (nats.errors.Error, OSError) as fault:

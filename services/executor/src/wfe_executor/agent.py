@@ -118,6 +118,8 @@ class Agents:
             headers["authorization"] = f"Bearer {request.api_key}"
         headers["content-type"] = "application/json"
         headers.setdefault("idempotency-key", attempt.lease.idempotency_key)
+        if attempt.lease.traceparent:
+            headers.setdefault("traceparent", attempt.lease.traceparent)
         return headers
 
     async def _ask(

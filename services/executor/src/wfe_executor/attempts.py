@@ -94,7 +94,12 @@ class Attempt:
     def facts(self) -> dict[str, Any]:
         """What log lines about it carry; never a payload."""
         lease = self.lease
-        return {"run": self.run_id, "step": lease.path, "attempt": lease.attempt, "fence": lease.fence}
+        facts = {"run": self.run_id, "step": lease.path, "attempt": lease.attempt, "fence": lease.fence}
+        if lease.owner:
+            facts["owner"] = lease.owner
+        if lease.traceparent:
+            facts["trace_id"] = lease.traceparent[3:35]
+        return facts
 
     def watch(self, expire: Callable[[Attempt, Failure], None]) -> None:
         """Start the clock of the step as a whole; `expire` is called once when a clock runs out."""

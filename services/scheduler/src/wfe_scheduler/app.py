@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from wfe.api.v1 import (
     blob_service_pb2_grpc,
     callback_service_pb2_grpc,
+    explain_service_pb2_grpc,
     mending_service_pb2_grpc,
     secret_service_pb2_grpc,
     system_service_pb2_grpc,
@@ -32,16 +33,19 @@ from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault
+from wfe_servicekit.telemetry.start import observe
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
 from wfe_store.sealing import read_keys
 from wfe_store.secrets import Secrets
+from wfe_store.switches import hold_dispatch
 from wfe_store.templates import Templates
 
 from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
+from wfe_scheduler.api.explain import ExplainService
 from wfe_scheduler.api.mending import MendingService
 from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
@@ -58,12 +62,16 @@ from wfe_scheduler.entries import Cache, Entry, entry_of
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
+from wfe_scheduler.metrics import Meter, read_gauges
 from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.survey import Survey
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.unsealing import Unsealing
 from wfe_scheduler.watch import Watchers
+from wfe_scheduler.work import Outcome
 
 _log = structlog.get_logger("wfe.scheduler")
 
@@ -79,6 +87,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     sealer = _sealer(settings)
     callbacks = _callbacks(settings)
     url = settings.database_url.get_secret_value()
+    stack.push(await observe("scheduler", settings), "telemetry")
 
     database = Database(url, name="wfe-scheduler", size=settings.connections)
     await database.open()
@@ -99,19 +108,22 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         name=scheduler,
         user=settings.nats_user,
         password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+        ca=settings.nats_ca,
         on_reconnect=claim_again,
     )
     stack.push(bus.drain, "bus")
 
     plans = Plans(Templates(database))
     cache = Cache(settings.cache_runs)
-    dispatcher = Dispatcher(bus, database, clock, scheduler)
+    traces, meter = Traces(database, clock), Meter(clock)
+    dispatcher = Dispatcher(bus, database, clock, scheduler, traces)
     dispatcher_ref.append(dispatcher)
     watchers = Watchers(lambda runs: _announce(bus, scheduler, runs))
 
     async def load_entries(runs: Iterable[UUID]) -> dict[UUID, Entry]:
         async with database.connection() as connection:
             loaded = await load_runs(connection, list(runs))
+        await traces.load(loaded)
         entries = {}
         for run, found in loaded.items():
             published = plans.known(found.template, found.template_version) or await plans.of_run(
@@ -137,7 +149,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         load=load_entries,
         present_fence=present_fence,
         untold=lambda run: gates_ref[0].untold(run),
-        committed=lambda outcome: teller_ref[0].committed(outcome),
+        committed=lambda outcome: _committed(outcome, teller_ref[0], meter, traces),
         answered=lambda outcome: teller_ref[0].answered(outcome),
         cycles=settings.cycles,
         batch=settings.batch,
@@ -156,12 +168,25 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     sweeper = Sweeper(
         database, cycle, dispatcher, lease_seconds=settings.lease_seconds, lease_losses=settings.lease_losses
     )
-    children = Children(database, cycle, plans, clock)
+    children = Children(database, cycle, plans, clock, traces)
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
     gates = Gates(database, cycle, cache)
     gates_ref.append(gates)
-    engine = Engine(database=database, bus=bus, clock=clock, plans=plans, cycle=cycle, watchers=watchers, sealer=sealer)
+    engine = Engine(
+        database=database,
+        bus=bus,
+        clock=clock,
+        plans=plans,
+        cycle=cycle,
+        watchers=watchers,
+        sealer=sealer,
+        traces=traces,
+    )
 
+    if settings.dispatch == "held":
+        async with database.connection() as connection:
+            await hold_dispatch(connection, f"scheduler:{scheduler}", "WFE_DISPATCH=held")
+    await sweeper.run_once()  # whether dispatch is held is known before the first step is handed out
     stack.push(cycle.close, "cycle")
     stack.spawn(cycle.run(), "cycle")
     stack.push(cycle.drain, "cycle under way")
@@ -171,6 +196,12 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
+    stack.loop(PeriodicLoop(traces.save, 0.5, "traces"))
+    if settings.metrics_port is not None or settings.otlp_endpoint is not None:
+        read_gauges(cycle, cache, database)
+        stack.loop(
+            PeriodicLoop(Survey(database, 6 * settings.survey_seconds).run_once, settings.survey_seconds, "survey")
+        )
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
     readiness = Readiness()
@@ -211,6 +242,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 "wfe.api.v1.SecretService",
             ),
             (
+                explain_service_pb2_grpc.add_ExplainServiceServicer_to_server,
+                ExplainService(database),
+                "wfe.api.v1.ExplainService",
+            ),
+            (
                 system_service_pb2_grpc.add_SystemServiceServicer_to_server,
                 SystemService(engine),
                 "wfe.api.v1.SystemService",
@@ -222,6 +258,15 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     )
     await server.start()
     stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)
+
+
+def _committed(outcome: Outcome, teller: Teller, meter: Meter, traces: Traces) -> None:
+    teller.committed(outcome)
+    try:
+        meter.committed(outcome)
+        traces.committed(outcome)
+    except Exception:  # noqa: BLE001 - what is seen of a commit must not harm it
+        _log.exception("telemetry failed")
 
 
 def _sealer(settings: SchedulerSettings) -> Sealer | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from wfe_servicekit.settings import ServiceSettings
@@ -23,6 +24,9 @@ class SchedulerSettings(ServiceSettings):
         seal_key_file: File with 32 bytes in Base64, the key of sealed values. Without it templates with
             sensitive variables start no runs, and callbacks have no URLs.
         public_url: What the URLs of callbacks begin with: where the gateway is seen from outside.
+        dispatch: held to start with dispatch held, e.g. after a restore: runs can be read and acted on, no step is
+            handed out until `wfe admin dispatch release`. Take it out of the environment before that.
+        survey_seconds: Period of the look at the whole store that metrics need.
     """
 
     lease_seconds: float = Field(15.0, gt=0.5, le=3600)
@@ -35,3 +39,5 @@ class SchedulerSettings(ServiceSettings):
     connections: int = Field(8, ge=2, le=100)
     seal_key_file: Path | None = None
     public_url: str = "http://127.0.0.1:8080"
+    dispatch: Literal["run", "held"] = "run"
+    survey_seconds: float = Field(10.0, gt=0.05, le=600)

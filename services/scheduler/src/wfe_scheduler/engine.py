@@ -14,13 +14,7 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.errors import (
-    InvalidInput,
-    NotFound,
-    ResourceExhausted,
-    StateConflict,
-    Unavailable,
-)
+from wfe_engine.errors import InvalidInput, NotFound, ResourceExhausted, StateConflict, Unavailable
 from wfe_engine.rewind import frontier, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
@@ -47,6 +41,7 @@ from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer, seal_variables
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.unsealing import check_secrets, sealed_again
 from wfe_scheduler.watch import Nudges, Watchers
 
@@ -66,6 +61,7 @@ class Engine:
         cycle: Cycle,
         watchers: Watchers,
         sealer: Sealer | None,
+        traces: Traces | None = None,
         most_waiting: int = 20_000,
     ) -> None:
         self._database = database
@@ -75,6 +71,7 @@ class Engine:
         self._cycle = cycle
         self._watchers = watchers
         self._sealer = sealer
+        self._traces = traces or Traces(database, clock)
         self._most_waiting = most_waiting
         self._signals = Gather(self._known_signals)
         self._once = Once(database)
@@ -241,8 +238,7 @@ class Engine:
         reason: str = "",
     ) -> StartedRun:
         moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
-        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
-        facts["epoch"] = 1
+        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels) | {"epoch": 1}
         entry = Entry(
             run,
             caller.owner_id,
@@ -253,6 +249,7 @@ class Engine:
             Values(shown, facts, dict(records)),
             new,
         )
+        self._traces.begin(run)
         await self._submit(run, command, caller, reason, entry=entry)
         return StartedRun(
             run_id=run,

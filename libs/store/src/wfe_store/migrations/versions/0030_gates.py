@@ -8,7 +8,7 @@ from alembic import op
 from wfe_store.gate_policy import Policy
 
 revision = "0030"
-down_revision = "0020"
+down_revision = "0025"
 
 
 def upgrade() -> None:
