@@ -23,6 +23,7 @@ from wfe_stack.stack import Stack
 from tools.chaos.proxy import Proxy
 from tools.chaos.shapes import CHILD, TEMPLATES
 
+_ROOT = Path(__file__).resolve().parents[2]
 _SOCKET = ".s.PGSQL.5432"
 _EVE = SeedPrincipal("eve", roles=("approver", "viewer"), groups=("editors",))
 
@@ -121,12 +122,11 @@ async def make_bed(
     sockets = folder / "proxy"
     sockets.mkdir()
     planned: list[Stack] = []
-    clients = Proxy(lambda: _port(planned[0].url), b"HTTP/1.1 20")
+    clients = Proxy(lambda: _port(planned[0].url), lambda _: b"HTTP/1.1 20")
     url = await server.start()
     real = Path(str(conninfo_to_dict(url)["host"])) / _SOCKET
-    # The answer to COMMIT: what was asked for is durable, and nobody learns it.
-    store = Proxy(lambda: real, b"C\x00\x00\x00\x0bCOMMIT\x00")
-    bus = Proxy(lambda: _port(planned[0].nats_url), b"")
+    store = Proxy(lambda: real, _committed)
+    bus = Proxy(lambda: _port(planned[0].nats_url), lambda _: b"")
     witness, witness_url = await _start_witness(folder / "calls.jsonl")
     try:
         for proxy, path in ((clients, None), (store, sockets / _SOCKET), (bus, None)):
@@ -177,11 +177,16 @@ async def _start_witness(path: Path) -> tuple[asyncio.subprocess.Process, str]:
         str(path),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=_ROOT,
     )
     assert process.stdout is not None
     port = json.loads(await process.stdout.readline())
     return process, f"http://127.0.0.1:{port}"
+
+
+def _committed(first: bytes) -> bytes:
+    """What Postgres says when something is durable: a cycle commits with the end of its pipeline, others by COMMIT."""
+    return b"Z\x00\x00\x00\x05I" if b"-cycle-" in first else b"C\x00\x00\x00\x0bCOMMIT\x00"
 
 
 def _port(url: str) -> int:

@@ -266,8 +266,7 @@ def nothing_is_left(view: View) -> Found:
     if view.history.idle_in_transaction:
         yield "", f"{view.history.idle_in_transaction} connections stand in a transaction"
     if view.history.connections > view.history.most_connections:
-        most = view.history.most_connections
-        yield "", f"there are {view.history.connections} connections, and before the faults there were {most}"
+        yield "", f"{view.history.connections} connections are open, of {view.history.most_connections} there may be"
 
 
 CHECKS: dict[str, Callable[[View], Found]] = {

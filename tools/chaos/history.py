@@ -121,7 +121,7 @@ class History(msgspec.Struct, kw_only=True):
         left: Rows that should be gone once every run ended, by table.
         idle_in_transaction: Connections of the services that stand in a transaction.
         connections: Of the services, at the end.
-        most_connections: What they may have: before the first fault, under the same load.
+        most_connections: What their pools may have open.
     """
 
     starts: list[Start] = []

@@ -17,7 +17,8 @@ class Proxy:
 
     Args:
         target: Where to; asked at every connection, None while there is nothing.
-        done: What the answer to something that was done holds; `lose` drops such an answer.
+        done: What an answer to something that was done holds, told the first bytes of the client; `lose` drops
+            such answers. Nothing is dropped when it gives nothing.
 
     Attributes:
         delay: Seconds every piece is held up, in both directions.
@@ -25,7 +26,7 @@ class Proxy:
         cuts: Connections that were cut.
     """
 
-    def __init__(self, target: Callable[[], Address | None], done: bytes) -> None:
+    def __init__(self, target: Callable[[], Address | None], done: Callable[[bytes], bytes]) -> None:
         self._target = target
         self._done = done
         self._server: asyncio.Server | None = None
@@ -41,7 +42,7 @@ class Proxy:
         """Listen at the path of a Unix socket, or at a free port of the loopback interface."""
         if path is not None:
             self._server = await asyncio.start_unix_server(self._accept, path)
-            path.chmod(0o666)
+            await asyncio.to_thread(path.chmod, 0o666)
         else:
             self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
             self.port = self._server.sockets[0].getsockname()[1]
@@ -91,7 +92,8 @@ class Proxy:
         except OSError:
             return
         self._transports.add(back.transport)
-        ways: list[Awaitable[None]] = [self._way(reader, back, b""), self._way(there, writer, self._done)]
+        first: list[bytes] = []
+        ways: list[Awaitable[None]] = [self._there(reader, back, first), self._back(there, writer, first)]
         tasks = [asyncio.ensure_future(way) for way in ways]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -102,17 +104,27 @@ class Proxy:
             self._transports.discard(back.transport)
             back.transport.abort()
 
-    async def _way(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, done: bytes) -> None:
+    async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: list[bytes]) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_CHUNK):
-                if done and self._to_lose and done in piece:
+                if not first:
+                    first.append(piece)
+                await self._send(writer, piece)
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: list[bytes]) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(_CHUNK):
+                if self._to_lose and first and (done := self._done(first[0])) and done in piece:
                     self._to_lose -= 1
                     self.lost += 1
                     return
-                if self.delay:
-                    await asyncio.sleep(self.delay)
-                writer.write(piece)
-                await writer.drain()
+                await self._send(writer, piece)
+
+    async def _send(self, writer: asyncio.StreamWriter, piece: bytes) -> None:
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        writer.write(piece)
+        await writer.drain()
 
 
 async def _connect(target: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

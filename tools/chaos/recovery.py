@@ -69,7 +69,7 @@ class Recovery:
     async def store_back(self) -> None:
         """Measure from now, when Postgres accepts, until a start is acknowledged."""
         began = time.monotonic()
-        while self._load.acked_at < began and time.monotonic() - began < _MOST:
+        while self._load.acked_at < began and time.monotonic() - began < _MOST:  # noqa: ASYNC110 - with an end
             await asyncio.sleep(_LOOK)
         self.store.append(time.monotonic() - began)
 

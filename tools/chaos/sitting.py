@@ -24,6 +24,8 @@ from tools.chaos.recovery import Recovery, percentile
 
 #: Seconds runs may take to end once nothing is broken any more.
 QUIET_SECONDS = 180.0
+#: What the pools of two schedulers, with their two cycles each, and of approvals may have open.
+MOST_CONNECTIONS = 2 * (8 + 2) + 10
 
 
 @dataclass(kw_only=True)
@@ -69,7 +71,7 @@ async def sit(settings: Settings) -> Result:
     """Do a sitting."""
     # Not under the present folder: the database's account may not enter that, and paths of sockets are short.
     folder = Path(tempfile.mkdtemp(prefix="wfe-chaos-"))
-    folder.chmod(0o755)
+    await asyncio.to_thread(folder.chmod, 0o755)
     try:
         async with make_bed(
             folder,
@@ -97,8 +99,8 @@ async def _sit(bed: Bed, settings: Settings) -> Result:
     began = time.monotonic()
     try:
         load.begin(await bed.publish())
-        await _warm(bed, load)
-        history.most_connections = await _most_connections(bed)
+        await _warm(bed)
+        history.most_connections = MOST_CONNECTIONS
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(settings.seconds, stop.set)
         await killer.run(stop)
@@ -134,7 +136,7 @@ async def _sample(bed: Bed, history: History) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _warm(bed: Bed, load: Load) -> None:
+async def _warm(bed: Bed) -> None:
     """Wait for the first runs to end, so that every connection there is under load has been made."""
     async with asyncio.timeout(60), await bed.connect() as store:
         while True:
@@ -143,11 +145,6 @@ async def _warm(bed: Bed, load: Load) -> None:
             if row is not None and int(str(row[0])) >= 20:
                 return
             await asyncio.sleep(0.1)
-
-
-async def _most_connections(bed: Bed) -> int:
-    """What the pools of the services may have open."""
-    return 2 * (8 + 2) + 10
 
 
 async def _quiet(bed: Bed) -> None:
@@ -166,7 +163,7 @@ def report(result: Result, settings: Settings) -> str:
     ended = Counter(run.status for run in history.runs)
     lines = [
         f"seed {settings.seed}, {result.seconds:.0f} s, {settings.clients} clients, lease {settings.lease_seconds:g} s",
-        f"runs: {len(history.runs)} ({', '.join(f'{count} {status}' for status, count in sorted(ended.items()))}), "
+        f"runs: {len(history.runs)}, {', '.join(f'{count} {status}' for status, count in sorted(ended.items()))}",
         f"{len(history.events)} events, {len(history.calls)} calls at the witness",
         f"kills: {result.killed}, and {result.lost_answers} answers lost after the commit",
         *(f"  {kind:<40} {count}" for kind, count in sorted(result.kills.items())),
