@@ -1,4 +1,4 @@
-"""The checker is told of one thing that must never happen at a time, and finds it; in a good history it finds nothing."""
+"""The checker is shown what must never happen, one at a time, and finds it; in a good history it finds nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from tools.chaos.checker import CHECKS, check
-from tools.chaos.history import Decided, Event, Fence, Gate, History, Run, Start, Step
-from tools.chaos.witness import Call
 from wfe_engine.events import decode_event
 from wfe_engine.evolve import fold
 from wfe_engine.state import encode_state
+
+from tools.chaos.checker import CHECKS, check
+from tools.chaos.history import Decided, Event, Fence, Gate, History, Run, Start, Step
+from tools.chaos.witness import Call
 
 CHAIN, GATED, PARENT, CHILD, UNDONE, WAITED = (f"00000000-0000-7000-8000-00000000000{n}" for n in range(1, 7))
 GATE = "00000000-0000-7000-8000-0000000000aa"

@@ -16,9 +16,10 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from wfe_stack.postgres import PostgresServer, create_database, with_database
 from wfe_stack.rest import Rest
-from wfe_stack.seed import SeedPrincipal, seed
+from wfe_stack.seed import seed
 from wfe_stack.settings import StackSettings
 from wfe_stack.stack import Stack
+from wfe_store.identity import SeedPrincipal
 
 from tools.chaos.proxy import Proxy
 from tools.chaos.shapes import CHILD, TEMPLATES

@@ -21,6 +21,7 @@ class Proxy:
             such answers. Nothing is dropped when it gives nothing.
 
     Attributes:
+        done: As given.
         delay: Seconds every piece is held up, in both directions.
         lost: Answers that were dropped.
         cuts: Connections that were cut.
@@ -28,7 +29,7 @@ class Proxy:
 
     def __init__(self, target: Callable[[], Address | None], done: Callable[[bytes], bytes]) -> None:
         self._target = target
-        self._done = done
+        self.done = done
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[asyncio.WriteTransport] = set()
@@ -114,7 +115,7 @@ class Proxy:
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: list[bytes]) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(_CHUNK):
-                if self._to_lose and first and (done := self._done(first[0])) and done in piece:
+                if self._to_lose and first and (done := self.done(first[0])) and done in piece:
                     self._to_lose -= 1
                     self.lost += 1
                     return

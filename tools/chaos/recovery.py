@@ -46,7 +46,10 @@ class Recovery:
         async with await self._bed.connect() as store:
             while left and time.monotonic() - began < lease_seconds + _MOST:
                 cursor = await store.execute("SELECT run_id, no, fence, coalesce(executor_id, '') FROM dispatch")
-                now = {(run, no): (fence, executor) for run, no, fence, executor in await cursor.fetchall()}
+                now = {
+                    (run, int(str(no))): (int(str(fence)), str(executor))
+                    for run, no, fence, executor in await cursor.fetchall()
+                }
                 for step, (fence, executor) in list(left.items()):
                     found = now.get(step)
                     if found is None or (found[0] > fence and found[1] not in ("", executor)):
