@@ -9,7 +9,7 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers chaos clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers chaos parked clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ bench-peers: setup ## Measure this engine and its peers in turn, and print the r
 
 chaos: setup ## Kill parts under load for CHAOS_MINUTES (10), by CHAOS_SEED, and look for anything lost
 	@exec $(BIN)/python -m tools.chaos
+
+parked: setup ## Measure a sweep beside a million parked runs
+	@exec $(BIN)/python -m tools.chaos.parked
 
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -42,6 +42,10 @@ class Postgres:
     settings: Mapping[str, str]
     _server: PostgresServer | None = field(default=None, repr=False)
 
+    def is_running(self) -> bool:
+        """Whether its process is there."""
+        return self._server is not None and self._server.is_running()
+
     async def start(self) -> str:
         """Start it, and wait until it accepts; gives its URL."""
         self._server = await asyncio.to_thread(PostgresServer.start, self.folder, self.settings)
@@ -109,17 +113,27 @@ class Bed:
 
 @asynccontextmanager
 async def make_bed(
-    folder: Path, *, lease_seconds: float, executors: int, postgres: Mapping[str, str]
+    folder: Path,
+    *,
+    lease_seconds: float,
+    executors: int,
+    postgres: Mapping[str, str],
+    schedulers: int = 2,
+    environment: Mapping[str, str] | None = None,
+    disk: Path | None = None,
 ) -> AsyncIterator[Bed]:
-    """The whole engine: 2 schedulers, some executors, approvals, gateway, NATS and Postgres.
+    """The whole engine: schedulers, executors, approvals, gateway, NATS and Postgres.
 
     Args:
         folder: For everything; empty.
         lease_seconds: Of executors.
         executors: How many.
         postgres: Settings of the server over the defaults.
+        schedulers: How many.
+        environment: Of the services, over what they have here.
+        disk: Folder for the database's own; `folder` when absent.
     """
-    server = Postgres(folder / "postgres", postgres)
+    server = Postgres((disk or folder) / "postgres", postgres)
     sockets = folder / "proxy"
     sockets.mkdir()
     planned: list[Stack] = []
@@ -136,7 +150,7 @@ async def make_bed(
         through = with_database(url.replace(_quoted(real.parent), _quoted(sockets)), "wfe")
         settings = StackSettings(
             folder=folder / "data",
-            schedulers=2,
+            schedulers=schedulers,
             executors=executors,
             database_url=through,
             environment={
@@ -145,6 +159,7 @@ async def make_bed(
                 "WFE_LEASE_LOSSES": "50",
                 "WFE_NATS_URL": f"nats://127.0.0.1:{bus.port}",
                 "WFE_PUBLIC_URL": f"http://127.0.0.1:{clients.port}",
+                **(environment or {}),
             },
             executor_environment={
                 "WFE_EGRESS_ALLOW": "127.0.0.1",

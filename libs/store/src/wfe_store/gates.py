@@ -161,7 +161,8 @@ _DECIDE = f"""UPDATE gates SET status = %(status)s, outcome = %(outcome)s, decid
         AND coalesce(expires_at > coalesce(held_at, clock_timestamp()), true)
         AND (started_by <> %(decider)s OR NOT ({_EXCLUDES_STARTER}))"""  # noqa: S608 - no input in it
 
-_DUE = "status = 'open' AND expires_at <= clock_timestamp() AND held_at IS NULL"
+# Not clock_timestamp(): it may differ from row to row, so no index is searched by it.
+_DUE = "status = 'open' AND expires_at <= statement_timestamp() AND held_at IS NULL"
 
 
 class _NotDecided(Exception):

@@ -386,6 +386,8 @@ class Cycle:
                 await asyncio.sleep(0.01 * 2**attempt * random.random())
             except psycopg.OperationalError as down:
                 fault = down
+                if isinstance(down, psycopg.errors.DiskFull):
+                    break  # trying again makes no room
                 await asyncio.sleep(0.05 * 2**attempt)
             except psycopg.Error as refused:
                 _log.error("refused by the store", run=str(item.run), fault=str(refused)[:500])
