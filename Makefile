@@ -9,7 +9,7 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry soak clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry soak chaos parked clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ test: setup ## Run every test (ARGS="-k name" for some)
 check: setup ## Format, lint, types, import rules, protos, file sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench
+	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench tools/chaos
 	$(BIN)/lint-imports
 	tools/check_protos.sh
 	@long=$$(wc -l $(PYTHON_FILES) | awk '$$1 > 400 && $$2 != "total"'); \
@@ -62,6 +62,12 @@ soak: setup ## Half an hour of full load: does anything grow, what do reads take
 
 bench-telemetry: setup ## Measure what metrics, traces and logs cost (ARGS="--reps 3 --ratio 1" for every trace)
 	@exec $(BIN)/python -m tools.bench.telemetry $(ARGS)
+
+chaos: setup ## Kill parts under load for CHAOS_MINUTES (10), by CHAOS_SEED, and look for anything lost
+	@exec $(BIN)/python -m tools.chaos
+
+parked: setup ## Measure a sweep beside a million parked runs
+	@exec $(BIN)/python -m tools.chaos.parked
 
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import grpc
@@ -135,3 +136,42 @@ async def test_streams_have_no_deadline(serve: Any) -> None:
 
     served.servicer.watch = watch
     assert await read(served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))) == [9]
+
+
+async def test_the_streams_of_one_owner_are_limited_and_the_room_comes_back(serve: Any) -> None:
+    served = await serve(settings=make_settings(max_owner_streams=1))
+    go = asyncio.Event()
+
+    async def watch(request: Any, context: Any) -> Any:
+        yield workflow_pb2.Event(seq=1)
+        await go.wait()
+
+    served.servicer.watch = watch
+    metadata = served.bearer("viewer")
+    first = served.stub.WatchWorkflow(WATCH, metadata=metadata)
+    await first.read()
+    for _ in range(2):
+        refusal = await refused(read(served.stub.WatchWorkflow(WATCH, metadata=metadata)))
+        assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+    another = served.bearer("viewer", owner_id=uuid.uuid4())
+    other = served.stub.WatchWorkflow(WATCH, metadata=another)
+    assert (await other.read()).seq == 1
+    go.set()
+    assert await read(first) == await read(other) == []
+    assert await read(served.stub.WatchWorkflow(WATCH, metadata=metadata)) == [1]
+
+
+async def test_a_stream_that_is_open_when_the_service_ends_is_told_to_come_again(serve: Any) -> None:
+    served = await serve()
+
+    async def watch(request: Any, context: Any) -> Any:
+        yield workflow_pb2.Event(seq=1)
+        await asyncio.Event().wait()
+
+    served.servicer.watch = watch
+    call = served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))
+    await call.read()
+    ended = asyncio.ensure_future(refused(read(call)))
+    await served.server.stop(0.5)
+    refusal = await ended
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_ENDS")

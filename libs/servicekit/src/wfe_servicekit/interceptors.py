@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
+from uuid import UUID
 
 import grpc
 from google.protobuf.message import DecodeError
-from wfe_engine.errors import PermissionDenied, ResourceExhausted
+from wfe_engine.errors import PermissionDenied, ResourceExhausted, Unavailable
 
 from wfe_servicekit.calls import Call, Caller, call_var
 from wfe_servicekit.observed import observed
@@ -39,6 +41,7 @@ DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.
 """Seconds a unary method may take, where it is not the default. Streams have none."""
 
 _RETRY_STREAMS_AFTER = 5.0
+_RETRY_SHED_AFTER = 1.0
 
 
 class Authenticates(Protocol):
@@ -75,6 +78,12 @@ class _Deadlines:
     def discard(self, call: Call) -> None:
         self._calls.pop(call, None)
 
+    def shed(self) -> None:
+        """Give up every call: the process ends."""
+        for call in self._calls:
+            _shed(call)
+        self._calls.clear()
+
     def _expire(self) -> None:
         self._timer = None
         now = self._loop.time()
@@ -98,13 +107,23 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         authenticator: Knows who calls.
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time; more are refused with ResourceExhausted.
+        max_owner_streams: The same for one owner.
     """
 
-    def __init__(self, authenticator: Authenticates, *, max_request_bytes: int, max_streams: int = 1_000) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticates,
+        *,
+        max_request_bytes: int,
+        max_streams: int = 1_000,
+        max_owner_streams: int = 200,
+    ) -> None:
         self._authenticator = authenticator
         self._max_request_bytes = max_request_bytes
         self._max_streams = max_streams
-        self._streams = 0
+        self._max_owner_streams = max_owner_streams
+        self._streams: dict[Call, None] = {}
+        self._streams_of: Counter[UUID] = Counter()
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._deadlines: dict[float, _Deadlines] = {}
         self._missing = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
@@ -159,6 +178,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             return self._missing
         call_var.set(Call(method, details.invocation_metadata))
         return handler
+
+    def shed(self) -> None:
+        """Answer every call under way with Unavailable: the process ends, and another one can serve them."""
+        for deadlines in self._deadlines.values():
+            deadlines.shed()
+        for call in self._streams:
+            _shed(call)
 
     def _unary(
         self,
@@ -216,19 +242,21 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         async def answer(raw: bytes, context: Any) -> None:
             call = _this_call()
-            self._streams += 1
+            call.task = asyncio.current_task()
+            self._streams[call] = None
             try:
                 if not public:
                     authorization = call.header("authorization")
                     call.caller = caller = await self._authenticator.authenticate(authorization)
                     if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
                         raise _role_missing(row)
-                if self._streams > self._max_streams:
-                    raise ResourceExhausted(
-                        "too many streams are open",
-                        reason="TOO_MANY_STREAMS",
-                        retry_after=_RETRY_STREAMS_AFTER,
-                    )
+                if len(self._streams) > self._max_streams:
+                    raise _too_many_streams("too many streams are open")
+                if call.caller is not None:
+                    self._streams_of[call.caller.owner_id] += 1
+                    call.counted = True
+                    if self._streams_of[call.caller.owner_id] > self._max_owner_streams:
+                        raise _too_many_streams("too many streams of this owner are open")
                 if len(raw) > self._max_request_bytes:
                     raise _too_large(raw, self._max_request_bytes)
                 try:
@@ -249,9 +277,23 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             except BaseException as error:  # noqa: BLE001 - always raises
                 await _refuse(context, call, error)
             finally:
-                self._streams -= 1
+                del self._streams[call]
+                self._left(call)
 
         return answer
+
+    def _left(self, call: Call) -> None:
+        if call.counted and call.caller is not None:
+            owner = call.caller.owner_id
+            self._streams_of[owner] -= 1
+            if not self._streams_of[owner]:
+                del self._streams_of[owner]
+
+
+def _shed(call: Call) -> None:
+    call.shed = True
+    if call.task is not None:
+        call.task.cancel()
 
 
 def _this_call() -> Call:
@@ -270,8 +312,11 @@ async def _refuse(context: Any, call: Call, error: BaseException) -> None:
         if call.expired and task is not None:
             task.uncancel()
             error = DeadlineExceeded("the service took too long; what it did may have happened")
+        elif call.shed and task is not None:
+            task.uncancel()
+            error = Unavailable("the service ends; try again", reason="SERVICE_ENDS", retry_after=_RETRY_SHED_AFTER)
         elif task is None or task.cancelling():
-            # The client hung up or the server stops: nobody is there to answer.
+            # The client hung up: nobody is there to answer.
             raise error
         # Otherwise nobody cancelled the call: something that the method awaited was cancelled, which is a
         # fault.
@@ -295,6 +340,10 @@ async def _not_implemented(_request: Any, _context: Any) -> Any:
 def _role_missing(row: Any) -> PermissionDenied:
     roles = ", ".join(sorted(row))
     return PermissionDenied(f"this needs one of the roles {roles}", reason="ROLE_REQUIRED", roles=roles)
+
+
+def _too_many_streams(message: str) -> ResourceExhausted:
+    return ResourceExhausted(message, reason="TOO_MANY_STREAMS", retry_after=_RETRY_STREAMS_AFTER)
 
 
 def _too_large(raw: bytes, most: int) -> RequestTooLarge:

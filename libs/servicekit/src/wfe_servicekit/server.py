@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ ServiceEntry = tuple[Callable[[Any, Any], None], Any, str]
 """The generated `add_…Servicer_to_server`, the servicer, and the full name of its service."""
 
 _HEALTH = "grpc.health.v1.Health"
+#: Seconds before the end of the grace at which calls under way are answered that they did not end.
+_SHED_SECONDS = 1.0
 
 
 class RunningServer:
@@ -40,8 +43,9 @@ class RunningServer:
         readiness: Its readiness; served as health service `ready`.
     """
 
-    def __init__(self, server: grpc.aio.Server, settings: ServiceSettings, readiness: Readiness) -> None:
+    def __init__(self, server: grpc.aio.Server, settings: ServiceSettings, readiness: Readiness, guard: Guard) -> None:
         self._server = server
+        self._guard = guard
         self._settings = settings
         self.readiness = readiness
         self.port = self.health_port = 0
@@ -78,9 +82,14 @@ class RunningServer:
         return int(self._server.add_secure_port(address, credentials(cert, key)))
 
     async def stop(self, grace: float | None = None) -> None:
-        """Refuse new calls, let those under way end within `grace` seconds, cancel the rest. Repeatable."""
+        """Refuse new calls, let those under way end within `grace` seconds, answer the rest Unavailable. Repeatable."""
         await self.readiness.closing()
-        await self._server.stop(self._settings.shutdown_grace_seconds if grace is None else grace)
+        seconds = self._settings.shutdown_grace_seconds if grace is None else grace
+        stopping = asyncio.ensure_future(self._server.stop(seconds))
+        # What grpc itself ends is CANCELLED, which tells nobody to try again.
+        await asyncio.wait({stopping}, timeout=max(seconds - _SHED_SECONDS, seconds / 2))
+        self._guard.shed()
+        await stopping
         await self.readiness.stop()
         await self._probes.stop()
 
@@ -115,7 +124,12 @@ def build_server(
         TypeError: A servicer's method is not async.
     """
     readiness = readiness or Readiness()
-    guard = Guard(authenticator, max_request_bytes=settings.max_request_bytes, max_streams=settings.max_streams)
+    guard = Guard(
+        authenticator,
+        max_request_bytes=settings.max_request_bytes,
+        max_streams=settings.max_streams,
+        max_owner_streams=settings.max_owner_streams,
+    )
     names = [name for _, _, name in servicers]
     _check_policy(names, policy)
     for add, servicer, name in servicers:
@@ -128,7 +142,7 @@ def build_server(
         reflection.enable_server_reflection([*names, _HEALTH, reflection.SERVICE_NAME], server)
     # Last, because it answers for every name it does not know.
     server.add_generic_rpc_handlers((guard,))
-    return RunningServer(server, settings, readiness)
+    return RunningServer(server, settings, readiness, guard)
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

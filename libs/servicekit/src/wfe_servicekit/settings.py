@@ -141,6 +141,7 @@ class ServiceSettings(ProcessSettings):
         oidc_file: JSON file with the issuers whose tokens are accepted; none when absent.
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time.
+        max_owner_streams: The same for one owner.
         reflection: Whether gRPC reflection is served.
     """
 
@@ -154,6 +155,7 @@ class ServiceSettings(ProcessSettings):
     oidc_file: Path | None = None
     max_request_bytes: int = Field(4 << 20, ge=1 << 10, le=64 << 20)
     max_streams: int = Field(1_000, ge=1, le=100_000)
+    max_owner_streams: int = Field(200, ge=1)
     reflection: bool = True
 
     @model_validator(mode="after")

@@ -133,7 +133,7 @@ class Database:
             async with self._pool.connection() as connection:
                 yield connection
         except _DOWN as fault:
-            raise _unavailable(fault) from fault
+            raise unavailable(fault) from fault
 
     async def transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in one READ COMMITTED transaction, and commit.
@@ -175,7 +175,7 @@ class Database:
                     await self._replace_connections(fault)
                 again = isinstance(fault, _CONTENTION) or (lost and not committing)
                 if not again or attempt > RETRIES:
-                    raise _unavailable(fault) from fault
+                    raise unavailable(fault) from fault
                 _log.debug("transaction again, attempt %d: %s", attempt, fault)
             # Full jitter: those who collided must not collide again.
             await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))
@@ -212,13 +212,16 @@ def _is_lost(fault: Exception) -> bool:
     return isinstance(fault, lost) or (isinstance(fault, psycopg.OperationalError) and fault.sqlstate is None)
 
 
-def _unavailable(fault: Exception) -> Unavailable:
+def unavailable(fault: Exception) -> Unavailable:
+    """What a fault of the store means to whoever asked for something."""
     if isinstance(fault, _CONTENTION):
         return Unavailable("the run store is contended; try again", reason="STORE_CONTENDED")
     if isinstance(fault, PoolTimeout):
         return Unavailable("the run store is busy or down; try again", reason="STORE_BUSY")
     if isinstance(fault, errors.QueryCanceled):
         return Unavailable("the run store took too long; try again", reason="STORE_SLOW")
+    if isinstance(fault, errors.DiskFull):
+        return Unavailable("the disk of the run store is full; try again when there is room", reason="STORE_FULL")
     return Unavailable("the run store is down; try again", reason="STORE_DOWN")
 
 

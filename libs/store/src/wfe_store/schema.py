@@ -292,10 +292,8 @@ outbox = Table(
     must("at", MOMENT),
 )
 
-run_traces = Table(
-    "run_traces", METADATA, _must("run_id", Uuid), _must("traceparent", Text), _must("created_at", _MOMENT)
-)
+run_traces = Table("run_traces", METADATA, must("run_id", Uuid), must("traceparent", Text), must("created_at", MOMENT))
 
 switches = Table(
-    "switches", METADATA, _must("name", Text), _must("set_at", _MOMENT), _must("set_by", Text), _must("reason", Text)
+    "switches", METADATA, must("name", Text), must("set_at", MOMENT), must("set_by", Text), must("reason", Text)
 )

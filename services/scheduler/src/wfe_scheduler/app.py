@@ -62,6 +62,7 @@ from wfe_scheduler.entries import Cache, Entry, entry_of
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
+from wfe_scheduler.limits import Admission
 from wfe_scheduler.metrics import Meter, read_gauges
 from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
@@ -172,6 +173,13 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
     gates = Gates(database, cycle, cache)
     gates_ref.append(gates)
+    admission = Admission(
+        cycle,
+        database,
+        most_seconds=settings.overload_seconds,
+        open_runs=settings.owner_open_runs,
+        starts=settings.owner_starts,
+    )
     engine = Engine(
         database=database,
         bus=bus,
@@ -180,6 +188,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         cycle=cycle,
         watchers=watchers,
         sealer=sealer,
+        admission=admission,
         traces=traces,
     )
 

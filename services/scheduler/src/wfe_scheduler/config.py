@@ -21,6 +21,9 @@ class SchedulerSettings(ServiceSettings):
         cache_runs: Runs kept in memory, at most.
         snapshot_every: Events of a run between two periodic snapshots; 0 for none.
         connections: Connections to the store for reads and claims, at most; each cycle has one besides.
+        overload_seconds: How long the oldest waiting command may wait before new ones are refused.
+        owner_open_runs: Runs of one owner that have not ended, about; more starts are refused. 0 for no limit.
+        owner_starts: Starts of one owner in a second, at each scheduler; more are refused. 0 for no limit.
         seal_key_file: File with 32 bytes in Base64, the key of sealed values. Without it templates with
             sensitive variables start no runs, and callbacks have no URLs.
         public_url: What the URLs of callbacks begin with: where the gateway is seen from outside.
@@ -37,6 +40,9 @@ class SchedulerSettings(ServiceSettings):
     cache_runs: int = Field(20_000, ge=100)
     snapshot_every: int = Field(200, ge=0)
     connections: int = Field(8, ge=2, le=100)
+    overload_seconds: float = Field(2.0, gt=0, le=600)
+    owner_open_runs: int = Field(2_000_000, ge=0)
+    owner_starts: int = Field(5_000, ge=0)
     seal_key_file: Path | None = None
     public_url: str = "http://127.0.0.1:8080"
     dispatch: Literal["run", "held"] = "run"

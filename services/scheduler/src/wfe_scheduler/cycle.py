@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -87,7 +88,7 @@ class Cycle:
         self._batch = batch
         self._snapshot_every = snapshot_every
         self._inbox: deque[Item] = deque()
-        self._reader = Reader(load, cache, self._loaded)
+        self._reader = Reader(load, cache, self._queue)
         self._wake = asyncio.Event()
         self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
@@ -97,17 +98,24 @@ class Cycle:
 
     def submit(self, item: Item) -> None:
         """Take in a command; it is answered through `item.done` after its commit."""
-        self._inbox.append(item)
-        self._wake.set()
+        self._queue([item])
 
-    def _loaded(self, items: list[Item]) -> None:
-        self._inbox.extend(items)
+    def _queue(self, items: Iterable[Item]) -> None:
+        now = time.monotonic()
+        for item in items:
+            item.since = now
+            self._inbox.append(item)
         self._wake.set()
 
     @property
     def depth(self) -> int:
         """Commands that wait to be decided."""
         return len(self._inbox)
+
+    @property
+    def lag(self) -> float:
+        """Seconds the oldest of them has waited for a cycle."""
+        return time.monotonic() - self._inbox[0].since if self._inbox else 0.0
 
     def goes_on(self, owner: UUID, run: UUID) -> bool:
         """Whether a run of this owner is in memory, so has not ended as far as is known here."""
@@ -313,7 +321,7 @@ class Cycle:
     def _release(self, entry: Entry) -> None:
         entry.busy = False
         if entry.pending:
-            self._inbox.extend(entry.pending)
+            self._queue(entry.pending)
             entry.pending.clear()
         if self._inbox:
             self._wake.set()
@@ -380,6 +388,8 @@ class Cycle:
                 await asyncio.sleep(0.01 * 2**attempt * random.random())
             except psycopg.OperationalError as down:
                 fault = down
+                if isinstance(down, psycopg.errors.DiskFull):
+                    break  # trying again makes no room
                 await asyncio.sleep(0.05 * 2**attempt)
             except psycopg.Error as refused:
                 _log.error("refused by the store", run=str(item.run), fault=str(refused)[:500])

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.errors import InvalidInput, NotFound, ResourceExhausted, StateConflict, Unavailable
+from wfe_engine.errors import InvalidInput, NotFound, StateConflict, Unavailable
 from wfe_engine.rewind import frontier, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
@@ -38,6 +38,7 @@ from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
+from wfe_scheduler.limits import Admission
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
 from wfe_scheduler.seal import Sealer, seal_variables
@@ -61,8 +62,8 @@ class Engine:
         cycle: Cycle,
         watchers: Watchers,
         sealer: Sealer | None,
+        admission: Admission,
         traces: Traces | None = None,
-        most_waiting: int = 20_000,
     ) -> None:
         self._database = database
         self._bus = bus
@@ -71,8 +72,8 @@ class Engine:
         self._cycle = cycle
         self._watchers = watchers
         self._sealer = sealer
+        self._admission = admission
         self._traces = traces or Traces(database, clock)
-        self._most_waiting = most_waiting
         self._signals = Gather(self._known_signals)
         self._once = Once(database)
 
@@ -237,6 +238,7 @@ class Engine:
         records: dict[str, Record],
         reason: str = "",
     ) -> StartedRun:
+        await self._admission.start(caller.owner_id)
         moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
         facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels) | {"epoch": 1}
         entry = Entry(
@@ -328,8 +330,7 @@ class Engine:
     async def _submit(
         self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, entry: Entry | None = None
     ) -> None:
-        if self._cycle.depth > self._most_waiting:
-            raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
+        self._admission.command()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(refusal: Exception | None) -> None:

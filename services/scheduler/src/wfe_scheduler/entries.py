@@ -27,10 +27,11 @@ class Item:
         entry: The run itself, for a start: it is not in the store yet.
         reporter: Executor that reported, for giving it the next step.
         fresh: It is decided on what the store had after it came, so that a refusal stands.
+        since: When it began to wait for a cycle; `time.monotonic()`.
         done: Called once, after the commit with None, or with why it was refused. Must not raise.
     """
 
-    __slots__ = ("actor", "command", "done", "entry", "fresh", "owner", "reason", "reporter", "run")
+    __slots__ = ("actor", "command", "done", "entry", "fresh", "owner", "reason", "reporter", "run", "since")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Item:
         self.entry = entry
         self.reporter = reporter
         self.fresh = False
+        self.since = 0.0
 
 
 class Entry:
