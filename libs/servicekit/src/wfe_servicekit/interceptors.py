@@ -7,7 +7,8 @@ call it
 1. starts the deadline, 2. authenticates and checks the role, 3. parses the request, 4. runs the method,
 5. turns whatever was raised into the one form of error.
 
-Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text.
+Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text. They are read
+here, as if every method took a stream: grpc never answers a client that ends its request without a message.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
 
 DEFAULT_DEADLINE = 60.0
 DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.0}
-"""Seconds a unary method may take, where it is not the default. Streams have none."""
+"""Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
 
 _RETRY_STREAMS_AFTER = 5.0
 
@@ -121,7 +122,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             method: Full name.
             handler: As the generated code makes it.
             row: The method's row of the policy.
-            deadline: Seconds; not used for streams.
+            deadline: Seconds; of streams, until their request is there.
 
         Raises:
             TypeError: The method takes a stream, or is not async.
@@ -135,8 +136,8 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if handler.response_streaming:
             if not (inspect.isasyncgenfunction(behaviour) or inspect.iscoroutinefunction(behaviour)):
                 raise TypeError(f"{method}: the servicer's method is not async")
-            stream = self._stream(behaviour, handler.request_deserializer, row)
-            self._handlers[method] = grpc.unary_stream_rpc_method_handler(
+            stream = self._stream(behaviour, handler.request_deserializer, row, deadline)
+            self._handlers[method] = grpc.stream_stream_rpc_method_handler(
                 stream, request_deserializer=None, response_serializer=handler.response_serializer
             )
             return
@@ -146,7 +147,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
-        self._handlers[method] = grpc.unary_unary_rpc_method_handler(unary)
+        self._handlers[method] = grpc.stream_unary_rpc_method_handler(unary)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of a method. grpc calls this in the task that goes on to run the handler."""
@@ -164,13 +165,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         serialize: Callable[[Any], bytes],
         row: frozenset[str] | Access,
         deadlines: _Deadlines,
-    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    ) -> Callable[[Any, Any], Awaitable[bytes]]:
         public = row is PUBLIC
         recall = self._authenticator.recall
         current_task = asyncio.current_task
         most = self._max_request_bytes
 
-        async def answer(raw: bytes, context: Any) -> bytes:
+        async def answer(_requests: Any, context: Any) -> bytes:
             call = _this_call()
             call.task = current_task()
             deadlines.add(call)
@@ -183,6 +184,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     call.caller = caller
                     if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
                         raise _role_missing(row)
+                raw = await context.read()
+                if raw is grpc.aio.EOF:
+                    raise _missing_request()
                 if len(raw) > most:
                     raise _too_large(raw, most)
                 try:
@@ -207,11 +211,12 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         behaviour: Callable[[Any, Any], Any],
         parse: Callable[[bytes], Any],
         row: frozenset[str] | Access,
-    ) -> Callable[[bytes, Any], Awaitable[None]]:
+        deadline: float,
+    ) -> Callable[[Any, Any], Awaitable[None]]:
         public = row is PUBLIC
         generates = inspect.isasyncgenfunction(behaviour)
 
-        async def answer(raw: bytes, context: Any) -> None:
+        async def answer(_requests: Any, context: Any) -> None:
             call = _this_call()
             self._streams += 1
             try:
@@ -226,6 +231,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                         reason="TOO_MANY_STREAMS",
                         retry_after=_RETRY_STREAMS_AFTER,
                     )
+                try:
+                    async with asyncio.timeout(deadline):
+                        raw = await context.read()
+                except TimeoutError:
+                    raise DeadlineExceeded("no request came") from None
+                if raw is grpc.aio.EOF:
+                    raise _missing_request()
                 if len(raw) > self._max_request_bytes:
                     raise _too_large(raw, self._max_request_bytes)
                 try:
@@ -296,6 +308,10 @@ def _role_missing(row: Any) -> PermissionDenied:
 
 def _too_large(raw: bytes, most: int) -> RequestTooLarge:
     return RequestTooLarge(f"the request is {len(raw)} bytes, more than {most}", size=len(raw), limit=most)
+
+
+def _missing_request() -> MalformedRequest:
+    return MalformedRequest("the call ended without a request")
 
 
 def _malformed() -> MalformedRequest:
