@@ -136,8 +136,10 @@ def in_path(field: FieldDescriptor) -> Iterator[Bad]:
     any_4xx: tuple[int, ...] = TAKEN_OR_REFUSED if field.name == "name" else ()
     texts: list[Any] = ["nope", "%20", "a%00b", "%ff%fe", "a%2fb", "a%5cb", "%zz", "a;b", "*", "{id}", "ü", "%C3%BC"]
     texts += ["a" * 5_000, "-1", "01a20ef8-878a-7c72-a52b-3999179a752", "01a20ef8878a7c72a52b3999179a752f", "null"]
-    # Spellings of "here" and "above" are taken out of a path before it is looked up.
-    texts += [".", "..", "%2e%2e", "...", "..;", "%252e%252e"]
+    texts += ["...", "%252e%252e"]
     yield from (Bad(text, text.encode(), any_4xx) for text in texts)
+    # Spellings of "here" and "above", which would make a call another one.
+    dots = (".", "..", "%2e%2e", ".%2E", "..;", "..;x=1", "%2e;", "..%3b", "../x/..", "./..")
+    yield from (Bad(text, text.encode()) for text in dots)
     if field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
         yield from (Bad(text, text.encode(), any_4xx) for text in ("1.5", "0", "2147483648", "9" * 400, str(BEYOND)))

@@ -233,21 +233,49 @@ def delimited(tag: bytes, inside: bytes) -> bytes:
     return tag + length + bytes([size]) + inside
 
 
-def nested(levels: int) -> bytes:
-    """Bytes of a Struct of objects in each other: deeper than this client could build one."""
+def nested(levels: int, brackets: str) -> tuple[bytes, bytes]:
+    """Bytes of a Struct of objects or lists in each other, and of it as a Value: deeper than this client could
+    build one."""
 
     value = b"\x20\x01"  # true
     for _ in range(levels):
         members = delimited(b"\x0a", delimited(b"\x0a", b"a") + delimited(b"\x12", value))
-        value = delimited(b"\x2a", members)
-    return members
+        value = delimited(b"\x32", delimited(b"\x0a", value)) if brackets == "[]" else delimited(b"\x2a", members)
+    return members, value
+
+
+FREE = ("google.protobuf.Struct", "google.protobuf.Value")
+OPEN_FIELDS = [
+    (method, field)
+    for method in METHODS
+    for field in request_type(method).DESCRIPTOR.fields
+    if field.message_type is not None and field.message_type.full_name in FREE
+]
 
 
 @pytest.mark.parametrize("levels", [33, 50, 99, 200, 5_000])
-async def test_levels(either, people, things, levels):
-    template = message_of("StartWorkflow", {"template_id": things.ids["template"]})
-    tries = [(f"{levels} levels", template.SerializeToString() + delimited(b"\x12", nested(levels)))]
-    await refused(either("StartWorkflow"), "StartWorkflow", people["wanda"], iter(tries), {Code.INVALID_ARGUMENT})
+@pytest.mark.parametrize(("method", "field"), OPEN_FIELDS, ids=[f"{m}-{f.name}" for m, f in OPEN_FIELDS])
+async def test_levels(either, people, things, method, field, levels):
+    rest = {name: value for name, value in things.fields(method).items() if name != field.name}
+    if method == "AnswerCallback":
+        # Each outcome reads fields of its own.
+        rest["outcome"] = {"payload": "succeed", "progress": "heartbeat"}[field.name]
+    good = message_of(method, rest).SerializeToString()
+    tag = bytes([field.number << 3 | 2])
+    shapes = {shape: nested(levels, shape)[field.message_type.full_name == FREE[1]] for shape in ("{}", "[]")}
+    tries = [(f"{levels} of {shape}", good + delimited(tag, raw)) for shape, raw in shapes.items()]
+    await refused(either(method), method, people["wanda"], iter(tries), {Code.INVALID_ARGUMENT})
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_call_that_ends_without_a_request(either, people, method):
+    """It is answered, and does not wait for the client's deadline."""
+    call = either(method).stream_unary(f"/{CALLS[method].service}/{method}")
+    answering = call(metadata=[("authorization", f"Bearer {people['wanda']}")], timeout=60)
+    await answering.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError) as refusal:
+        await answering
+    assert (refusal.value.code(), _fault_of(refusal.value)) == (Code.INVALID_ARGUMENT, "")
 
 
 async def test_two_messages_where_one_is_due(either, people):

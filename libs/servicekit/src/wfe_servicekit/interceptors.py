@@ -7,7 +7,8 @@ call it
 1. starts the deadline, 2. authenticates and checks the role, 3. parses the request, 4. runs the method,
 5. turns whatever was raised into the one form of error.
 
-Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text.
+Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text. They are read
+here, as if every method took a stream: grpc never answers a client that ends its request without a message.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
 
 DEFAULT_DEADLINE = 60.0
 DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.0}
-"""Seconds a unary method may take, where it is not the default. Streams have none."""
+"""Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
 
 _RETRY_STREAMS_AFTER = 5.0
 _RETRY_SHED_AFTER = 1.0
@@ -141,7 +142,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             method: Full name.
             handler: As the generated code makes it.
             row: The method's row of the policy.
-            deadline: Seconds; not used for streams.
+            deadline: Seconds; of streams, until their request is there.
 
         Raises:
             TypeError: The method takes a stream, or is not async.
@@ -155,8 +156,8 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if handler.response_streaming:
             if not (inspect.isasyncgenfunction(behaviour) or inspect.iscoroutinefunction(behaviour)):
                 raise TypeError(f"{method}: the servicer's method is not async")
-            stream = self._stream(behaviour, handler.request_deserializer, row)
-            self._handlers[method] = grpc.unary_stream_rpc_method_handler(
+            stream = self._stream(behaviour, handler.request_deserializer, row, deadline)
+            self._handlers[method] = grpc.stream_stream_rpc_method_handler(
                 observed(method, stream, spans=False),
                 request_deserializer=None,
                 response_serializer=handler.response_serializer,
@@ -168,7 +169,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
-        self._handlers[method] = grpc.unary_unary_rpc_method_handler(observed(method, unary))
+        self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of a method. grpc calls this in the task that goes on to run the handler."""
@@ -193,13 +194,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         serialize: Callable[[Any], bytes],
         row: frozenset[str] | Access,
         deadlines: _Deadlines,
-    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    ) -> Callable[[Any, Any], Awaitable[bytes]]:
         public = row is PUBLIC
         recall = self._authenticator.recall
         current_task = asyncio.current_task
         most = self._max_request_bytes
 
-        async def answer(raw: bytes, context: Any) -> bytes:
+        async def answer(_requests: Any, context: Any) -> bytes:
             call = _this_call()
             call.task = current_task()
             deadlines.add(call)
@@ -212,6 +213,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     call.caller = caller
                     if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
                         raise _role_missing(row)
+                raw = await context.read()
+                if raw is grpc.aio.EOF:
+                    raise _missing_request()
                 if len(raw) > most:
                     raise _too_large(raw, most)
                 try:
@@ -236,11 +240,12 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         behaviour: Callable[[Any, Any], Any],
         parse: Callable[[bytes], Any],
         row: frozenset[str] | Access,
-    ) -> Callable[[bytes, Any], Awaitable[None]]:
+        deadline: float,
+    ) -> Callable[[Any, Any], Awaitable[None]]:
         public = row is PUBLIC
         generates = inspect.isasyncgenfunction(behaviour)
 
-        async def answer(raw: bytes, context: Any) -> None:
+        async def answer(_requests: Any, context: Any) -> None:
             call = _this_call()
             call.task = asyncio.current_task()
             self._streams[call] = None
@@ -257,6 +262,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     call.counted = True
                     if self._streams_of[call.caller.owner_id] > self._max_owner_streams:
                         raise _too_many_streams("too many streams of this owner are open")
+                try:
+                    async with asyncio.timeout(deadline):
+                        raw = await context.read()
+                except TimeoutError:
+                    raise DeadlineExceeded("no request came") from None
+                if raw is grpc.aio.EOF:
+                    raise _missing_request()
                 if len(raw) > self._max_request_bytes:
                     raise _too_large(raw, self._max_request_bytes)
                 try:
@@ -348,6 +360,10 @@ def _too_many_streams(message: str) -> ResourceExhausted:
 
 def _too_large(raw: bytes, most: int) -> RequestTooLarge:
     return RequestTooLarge(f"the request is {len(raw)} bytes, more than {most}", size=len(raw), limit=most)
+
+
+def _missing_request() -> MalformedRequest:
+    return MalformedRequest("the call ended without a request")
 
 
 def _malformed() -> MalformedRequest:

@@ -142,7 +142,8 @@ def _manager(
         "xff_num_trusted_hops": settings.trusted_hops,
         # No address is trusted for being a private one.
         "internal_address_config": {"unix_sockets": False},
-        "normalize_path": True,
+        # Envoy would take "..;x" for ".." and so make one call another; routes refuse such segments.
+        "normalize_path": False,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "max_request_headers_kb": 32,

@@ -92,12 +92,16 @@ def _route(match: dict[str, Any], cluster: str, *, timeout: int | None) -> dict[
 
 
 def _misspelt() -> Iterator[dict[str, Any]]:
-    """Refusals of what the transcoder would pass over: parameters without a value, a slash at the end.
+    """Refusals of what the transcoder would pass over: parameters without a value, a slash at the end, dots, NUL.
 
-    Escapes in names would get past `_collisions`, and no parameter needs them in its name.
+    Escapes in names would get past `_collisions`, and no parameter needs them in its name. Servers do not agree on
+    which segments mean "here" and "above", so a path with one is nobody's.
     """
+    dots = "no segment of the path may be . or .."
     escapes = "names of query parameters must not hold escapes"
     for pattern, status, text in (
+        (r"[^?]*%00.*", 400, "the path must not hold zero bytes"),
+        (r"/(?:[^?]*/)?(?:\.|%2[eE]){1,2}(?:(?:;|%3[bB])[^/?]*)?(?:[/?].*)?", 400, dots),
         (r"[^?]*\?(?:[^&]*&)*[^=&]*%.*", 400, escapes),
         (r"[^?]*\?(?:[^&]*&)*(?:[^=&]+(?:&.*)?|=.*)", 400, "query parameters must be of the form name=value"),
         (r"/api/[^?]*/(?:\?.*)?", 404, "there is no such path"),
