@@ -73,9 +73,7 @@ def in_body(field: FieldDescriptor) -> Iterator[Bad]:
         yield from (
             Bad(f"{text} for a list of objects", text.encode()) for text in ("5", "true", '"x"', "[5]", '["x"]')
         )
-        yield from (
-            Bad(f"{text} in a list", f"[{text}]".encode()) for text in ("{}", '{"bogus": 1}', '{"path": 5}')
-        )
+        yield from (Bad(f"{text} in a list", f"[{text}]".encode()) for text in ("{}", '{"bogus": 1}', '{"path": 5}'))
         yield Bad("5,000 entries", json.dumps([{}] * 5_000).encode())
         return
     assert field.message_type is None, f"say what bad values of {field.full_name} are"
