@@ -6,6 +6,7 @@ import itertools
 
 from e2e_runs import path_of, until
 from wfe_stack.rest import Rest
+from wfe_stack.testing_model import calls, model_server, says
 from wfe_stack.waiting import wait_for
 
 NAMES = itertools.count(1)
@@ -111,3 +112,38 @@ steps:
     await sam.post(path_of(run["id"], "rollback"), {"snapshot_id": start_of_it})
     third = (await until(sam, run["id"], "waiting_approval"))["approvals"][2]
     assert third["replaces"] == second["id"], "one that was decided is followed as well"
+
+
+AGENT = """name: gate-agent-{n}
+variables: {{endpoint: {{}}}}
+steps:
+  - id: support
+    agent:
+      endpoint: "${{{{ vars.endpoint }}}}"
+      model: small
+      prompt: Refund them.
+      tools: [{{call: {{handler: echo, description: Pays back., parameters: {{type: object}}}}, approval: required}}]
+      approval: {{approvers: {{roles: [approver]}}}}
+output: "${{{{ steps.support.output.message.content }}}}"
+"""
+
+
+async def test_every_gated_call_of_an_agents_tool_is_asked_for_with_its_arguments(sam: Rest, ada: Rest, start):
+    wanted = calls(("echo", {"amount": 5}), ("echo", {"amount": 500}))
+    async with model_server(wanted, says("done")) as model:
+        run = await start(AGENT.format(n=next(NAMES)), endpoint=model.url)
+        asked = await until(sam, run["id"], lambda found: [g["status"] for g in found["approvals"]] == ["open"] * 2)
+        shown = {}
+        for gate in asked["approvals"]:
+            shown[gate["id"]] = (await ada.get(f"/api/v1/approvals/{gate['id']}"))["payload"]["input"]["amount"]
+        assert sorted(shown.values()) == [5, 500], "each is a gate of its own"
+        for gate, amount in shown.items():
+            decision = {"decision": "approve" if amount == 5 else "reject", "comment": "too much"}
+            await ada.post(f"/api/v1/approvals/{gate}/decide", decision)
+        done = await sam.wait_ended(run["id"])
+        assert (done["status"], done.get("output")) == ("completed", "done"), done.get("error")
+        told = [m["content"] for m in model.requests[-1]["messages"] if m["role"] == "tool"]
+    assert "5" in told[0]
+    assert "too much" in told[1] or "APPROVAL_REJECTED" in told[1], "the model learns that it may not"
+    ran = [step for step in done["steps"] if step["kind"] == "call" and step["status"] == "completed"]
+    assert [step["output"] for step in ran if step["output"]] == [{"amount": 5}], ran
