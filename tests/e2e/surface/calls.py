@@ -1,4 +1,4 @@
-"""What is needed to make one good call of every method of the public API; the calls are in `samples`.
+"""What is needed to make one good call of every method of the public API; the calls are in `good_calls`.
 
 Everything here follows the descriptors. A method without a row in `SAMPLES` fails the tests, so a new one is
 covered from its first day.
@@ -19,8 +19,8 @@ from urllib.parse import quote, urlencode
 
 import aiohttp
 import wfe.api.v1
+from good_calls import OWNED, SAMPLES, Fields
 from google.protobuf import descriptor_pool, json_format, message_factory
-from samples import OWNED, SAMPLES, Fields
 from wfe_gateway.api import Binding, bindings
 from wfe_stack.rest import Rest
 from wfe_stack.waiting import wait_for
