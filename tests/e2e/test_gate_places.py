@@ -147,3 +147,29 @@ async def test_every_gated_call_of_an_agents_tool_is_asked_for_with_its_argument
     assert "too much" in told[1] or "APPROVAL_REJECTED" in told[1], "the model learns that it may not"
     ran = [step for step in done["steps"] if step["kind"] == "call" and step["status"] == "completed"]
     assert [step["output"] for step in ran if step["output"]] == [{"amount": 5}], ran
+
+
+async def test_a_run_that_takes_back_what_was_done_again_is_then_as_it_was(sam: Rest, ada: Rest, store, start):
+    run = await start(f"""name: gate-undone-{next(NAMES)}
+compensate: [rollback]
+steps:
+  - id: draft
+    call: {{handler: echo, input: {{why: "${{{{ revision.reason }}}}"}}}}
+    compensate: {{call: {{handler: echo, input: {{}}}}}}
+  - {{id: g, approval: {{title: "${{{{ steps.draft.output.why }}}}?", approvers: {{roles: [approver]}}, revise: {{}}}}}}
+""")
+    first = (await until(sam, run["id"], "waiting_approval"))["approvals"][0]
+    before = (await sam.get(path_of(run["id"], "snapshots")))["snapshots"][-1]["id"]
+    await ada.post(f"/api/v1/approvals/{first['id']}/decide", {"decision": "revise", "comment": "shorter"})
+    again = await until(sam, run["id"], lambda found: [g["status"] for g in found["approvals"]] == ["revise", "open"])
+    second = again["approvals"][1]
+    assert (first["title"], second["title"]) == ("?", "shorter?")
+    await sam.post(path_of(run["id"], "rollback"), {"snapshot_id": before})
+    back = await until(sam, run["id"], lambda found: len(found["approvals"]) == 3)
+    kinds = [event["type"] for event in back["events"]]
+    assert "run.compensating" in kinds, "what was done the second time is taken back first"
+    third = back["approvals"][2]
+    assert (third["title"], third["round"], third["replaces"]) == ("?", 0, second["id"])
+    assert await store.state(run["id"]) == await store.folded(run["id"])
+    await ada.post(f"/api/v1/approvals/{third['id']}/decide", {"decision": "approve"})
+    assert (await sam.wait_ended(run["id"]))["status"] == "completed"
