@@ -66,9 +66,10 @@ async def test_the_main_job_with_tokens(stack, issuer: Issuer, ada: Rest, publis
         for caller, reason in ((starter, "SELF_APPROVAL"), (outsider, "NOT_AN_APPROVER"), (ada, "NOT_AN_APPROVER")):
             refusal = await refused(decide(caller, waiting, "approve"))
             assert (refusal.status, refusal.reason) == (403, reason)
-        assert [each["id"] for each in (await decider.get("/api/v1/approvals", mine=True))["approvals"]] == [
-            waiting["approvals"][0]["id"]
-        ]
+        assert [
+            each["id"]
+            for each in (await decider.get("/api/v1/approvals", mine=True, workflow_id=run["id"]))["approvals"]
+        ] == [waiting["approvals"][0]["id"]]
         decided = await decide(decider, waiting, "approve")
         done = await until(decider, run["id"], "completed")
         assert decided["decided_by"] == (await decider.get("/api/v1/self"))["id"]

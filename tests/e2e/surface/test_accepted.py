@@ -6,7 +6,8 @@ import json
 
 import grpc
 import pytest
-from calls import CALLS, PUBLIC, SAMPLES, Api, Things, message_of, request_type, response_type
+from calls import CALLS, PUBLIC, Api, Things, message_of, request_type, response_type
+from good_calls import SAMPLES
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 

@@ -65,7 +65,8 @@ def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str =
     if step.status != STEP_RUNNING:
         return  # it ended with the last of what was inside
     waits = not turn.hard and turn.node(scope, index).blocks[-1].role == "finally"
-    if waits or any(turn.state.active(key) for key in inside):
+    # A block that ended with what was active in it is gone.
+    if waits or any(key in turn.state.scopes and turn.state.active(key) for key in inside):
         if step.fault is None:
             turn.emit(ev.StepFailing(step=step.path, no=step.no, i=index, scope=scope, fault=fault))
             turn.todo.append(lambda: _look_again(turn, scope, index))
