@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from wfe_servicekit.telemetry.metrics import families
+from wfe_servicekit.telemetry.metrics import Family
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
 #: Modules that declare metrics, and which processes show them.
@@ -24,9 +24,9 @@ def declared() -> dict[str, tuple[str, str, str, tuple[str, ...]]]:
     """Every metric: name to (kind, where, meaning, labels)."""
     found: dict[str, tuple[str, str, str, tuple[str, ...]]] = {}
     for module, where in MODULES.items():
-        importlib.import_module(module)
-        for family in families():
-            if family.name.startswith("wfe_"):
+        # By the module that declares it, whatever else of the engine this process has imported already.
+        for family in vars(importlib.import_module(module)).values():
+            if isinstance(family, Family) and family.name.startswith("wfe_"):
                 found.setdefault(family.name, (family.kind, where, family.meaning, family.labels))
     return found
 

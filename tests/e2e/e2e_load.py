@@ -18,7 +18,11 @@ steps:
 
 
 class Load:
-    """Callers that start runs and read lists without a pause, and count what is refused or breaks."""
+    """Callers that start runs and read lists without a pause, and count what is refused or breaks.
+
+    Attributes:
+        calm: Calls since the last one that was.
+    """
 
     def __init__(self, stack, template, callers=4):
         self.stack = stack
@@ -27,6 +31,7 @@ class Load:
         self.runs = []
         self.calls = 0
         self.faults = []
+        self.calm = 0
         self._over = False
 
     async def __aenter__(self):
@@ -57,6 +62,8 @@ class Load:
                             self.runs.append((await answer.json())["id"])
                 except (AssertionError, aiohttp.ClientError, TimeoutError) as fault:
                     self.faults.append(repr(fault)[:300])
+                    self.calm = -1
+                self.calm += 1
                 self.calls += 1
                 await asyncio.sleep(0.01)
 

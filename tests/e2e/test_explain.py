@@ -80,9 +80,10 @@ async def test_dispatch_that_an_operator_holds(stack, sam, publish):
     database = Database(stack.database_url, name="test", size=2)
     await database.open()
     try:
+        held = log.read_text().count("dispatch is held")
         async with database.connection() as connection:
             assert await hold_dispatch(connection, "test", "looking around")
-        await wait_for(lambda: "dispatch is held" in log.read_text())
+        await wait_for(lambda: log.read_text().count("dispatch is held") > held)
         run = (await sam.start({"template_id": template}))["id"]
         said = await until(sam, run, "DISPATCH_HELD")
         assert said["message"] == "an operator holds dispatch (looking around): no step is handed out"

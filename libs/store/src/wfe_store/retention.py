@@ -30,6 +30,9 @@ _CHUNK = 1_000
 BESIDE = (
     "children",
     "dispatch",
+    "gate_links",
+    "gate_notes",
+    "gate_votes",
     "gates",
     "idempotency",
     "outbox",
@@ -39,7 +42,7 @@ BESIDE = (
     "timers",
 )
 #: Tables an archive has: what a run did and was told. Sealed values stay sealed and go.
-ARCHIVED = (*PARTITIONED, "gates", "signals")
+ARCHIVED = (*PARTITIONED, "gates", "gate_votes", "gate_notes", "signals")
 _MONTH = re.compile(r"runs_(\d{4})(\d{2})")
 
 

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from wfe.api.v1 import explain_service_pb2, explain_service_pb2_grpc
-from wfe_engine.errors import NotFound
+from wfe_engine.errors import InvalidInput, NotFound
 from wfe_servicekit.calls import current_caller
 from wfe_servicekit.checks import parse_uuid, plain_text, timestamp
 from wfe_store.explaining import queue_facts, run_facts
@@ -15,6 +16,9 @@ from wfe_store.pool import Database
 
 from wfe_scheduler.explain import explain_queue, explain_run
 from wfe_scheduler.explanations import Explanation
+
+#: As in templates (template.schema.json).
+_QUEUE = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 
 
 class ExplainService(explain_service_pb2_grpc.ExplainServiceServicer):  # type: ignore[misc]
@@ -47,7 +51,9 @@ class ExplainService(explain_service_pb2_grpc.ExplainServiceServicer):  # type: 
         Raises:
             InvalidInput: The queue's name cannot be one.
         """
-        queue = plain_text(request.queue, "queue", longest=100, shortest=1)
+        queue = plain_text(request.queue, "queue", longest=63, shortest=1)
+        if _QUEUE.fullmatch(queue) is None:
+            raise InvalidInput("a queue's name has a-z, 0-9 and -, and begins with a letter or a digit", field="queue")
         async with self._database.connection() as connection:
             facts = await queue_facts(connection, current_caller().owner_id, queue)
         return _message(explain_queue(facts))
