@@ -246,6 +246,14 @@ async def test_headers_that_steer_envoy_or_grpc_are_nobodys_to_send(gateway, app
     assert not {"x-http-status", "x-trace-bin", "x-envoy-retry-on"} & set(metadata)
 
 
+@pytest.mark.parametrize("name", ["^a", "a|b", "a~", "!", "x$y%z&a'b*c+d`"])
+async def test_headers_whose_names_grpc_does_not_know_are_dropped(gateway, approvals, name):
+    reply = await gateway.call("GET", "/api/v1/self", headers={name: "1", "x-kept": "2"})
+    assert reply.status == 200
+    assert approvals.calls[0].metadata["x-kept"] == "2"
+    assert name not in approvals.calls[0].metadata
+
+
 async def test_a_service_that_is_not_there(lonely_gateway):
     error = (await lonely_gateway.call("GET", "/api/v1/self")).error(503)
     assert (error["code"], error["reason"]) == (14, "SERVICE_UNAVAILABLE")

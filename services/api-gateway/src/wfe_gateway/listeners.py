@@ -19,10 +19,12 @@ _ROUTER = {
     "name": "router",
     "typed_config": typed(f"{_FILTERS}.router.v3.Router", suppress_envoy_headers=True),
 }
+#: Names that HTTP allows and gRPC does not: a service would answer them with INTERNAL.
+_NOT_GRPC = {"safe_regex": {"regex": "[^:].*[^a-z0-9_.-].*|[^a-z0-9_.:-].*"}}
 #: Envoy obeys its own headers, e.g. for timeouts and retries, and x-http-status belongs to answers.
-_NOT_FROM_CLIENTS: tuple[dict[str, str], ...] = ({"prefix": "x-envoy-"}, {"exact": "x-http-status"})
+_NOT_FROM_CLIENTS: tuple[dict[str, Any], ...] = ({"prefix": "x-envoy-"}, {"exact": "x-http-status"}, _NOT_GRPC)
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
-_NOT_OVER_REST: tuple[dict[str, str], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
+_NOT_OVER_REST: tuple[dict[str, Any], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
 #: What the tokens of one-time links begin with.
 LINK_MARK = "wfl_"
 _HIDDEN = "[the path holds a token]"
@@ -117,7 +119,7 @@ def _transcoder(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
     )
 
 
-def _drop_headers(*names: dict[str, str]) -> dict[str, Any]:
+def _drop_headers(*names: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": "drop_headers",
         "typed_config": typed(
