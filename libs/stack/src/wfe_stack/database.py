@@ -162,4 +162,4 @@ def _migrate(url: str) -> None:
         migrate(url)
     except (SQLAlchemyError, psycopg.Error, UnfitDatabase) as fault:
         lines = str(fault).strip().splitlines()
-        raise PartFault(f"the database cannot be used: {lines[0] if lines else fault!r}") from fault
+        raise PartFault(f"the database cannot be used: {lines[0] if lines else repr(fault)}") from fault
