@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import nats
+import nats.errors
 from nats.aio.client import Client
 
 #: NATS refuses messages above 1 MiB; answers are filled up to this many bytes, the rest goes in another message.
@@ -65,6 +67,31 @@ async def connect(
         **options,
     )
     return client
+
+
+class Refused(Exception):
+    """The server does not let us in; the message is its reason."""
+
+
+async def probe(url: str, seconds: float) -> None:
+    """Connect to one server and leave again.
+
+    Raises:
+        Refused: It does not let us in.
+        TimeoutError: It did not within the seconds.
+    """
+
+    async def swallow(_: Exception) -> None:
+        return None
+
+    client = Client()
+    entering = client.connect(url, allow_reconnect=False, connect_timeout=seconds, error_cb=swallow)
+    try:
+        await asyncio.wait_for(entering, seconds)
+    except nats.errors.Error as fault:
+        raise Refused(str(fault).removeprefix("nats: ")) from fault
+    finally:
+        await client.close()
 
 
 async def settle(client: Client) -> None:
