@@ -9,10 +9,10 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-webhooks clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install everything into .venv; does nothing when nothing changed
 	@tools/setup.sh
@@ -53,6 +53,9 @@ bench: setup ## Measure speed and size (ARGS="--only W1,W3 --reps 1" for less)
 
 bench-peers: setup ## Measure this engine and its peers in turn, and print the ratios (ARGS="--reps 1")
 	@exec $(BIN)/python -m tools.bench.peers $(ARGS)
+
+bench-webhooks: setup ## Measure deliveries of webhooks (ARGS="--deliveries 5000" for less)
+	@exec $(BIN)/python -m tools.bench.webhooks $(ARGS)
 
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

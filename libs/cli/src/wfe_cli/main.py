@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import admin, approvals, authoring, identity, raw, runs, secrets, up
+from wfe_cli import admin, approvals, authoring, identity, raw, runs, secrets, up, webhooks
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -40,4 +40,6 @@ app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(admin.app, name="admin")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(webhooks.hooks, name="hooks")
 raw.register(app)

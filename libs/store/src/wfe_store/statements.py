@@ -99,6 +99,19 @@ new_events AS (
 """,
 )
 
+#: Runs with new events of owners that have subscriptions. The caller knows which owners those are, or, for a while
+#: after it lost sight of them, asks for all: what counts is what is stored.
+OUTBOX = Part(
+    "owner_id uuid, run_id uuid, first_seq int, last_seq int",
+    """
+new_outbox AS (
+    INSERT INTO webhook_outbox (owner_id, run_id, first_seq, last_seq)
+    SELECT d.owner_id, d.run_id, d.first_seq, d.last_seq FROM {d}
+    WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.owner_id = d.owner_id AND w.disabled_at IS NULL)
+)
+""",
+)
+
 STEPS = Part(
     "run_id uuid, no int, path text, scope text, iteration text, visit int, kind text, status text, seq int,"
     " input text, output text, error text, gate_id uuid, due float8, ended bool",

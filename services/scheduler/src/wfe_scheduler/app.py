@@ -60,6 +60,8 @@ from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
 from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.starts import Starts
+from wfe_scheduler.subscribers import PERIOD, Subscribers
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
 from wfe_scheduler.unsealing import Unsealing
@@ -124,6 +126,8 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         async with database.connection() as connection:
             return (await fences(connection, [(run, no)])).get((run, no))
 
+    subscribers = Subscribers(database)
+    await subscribers.run_once()
     teller_ref: list[Teller] = []
     gates_ref: list[Gates] = []
     cycle = Cycle(
@@ -139,6 +143,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         untold=lambda run: gates_ref[0].untold(run),
         committed=lambda outcome: teller_ref[0].committed(outcome),
         answered=lambda outcome: teller_ref[0].answered(outcome),
+        told=subscribers.includes,
         cycles=settings.cycles,
         batch=settings.batch,
         snapshot_every=settings.snapshot_every,
@@ -168,9 +173,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     stack.spawn(dispatcher.run(), "claims")
     await _listen(bus, scheduler, clock, dispatcher, watchers, plans, gates)
     await executors.subscribe()
+    await Starts(bus, engine).subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
+    stack.loop(PeriodicLoop(subscribers.run_once, PERIOD, "subscribers"))
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
     readiness = Readiness()
