@@ -18,6 +18,7 @@ from wfe.api.v1 import webhook_service_pb2 as pb
 from wfe_approvals.webhooks.signing import Signer, signed_headers
 from wfe_bus import messages as m
 from wfe_bus import subjects
+from wfe_bus.asks import Answered, StartRun
 from wfe_bus.connection import settle
 from wfe_servicekit.testing import refused
 from wfe_store.pool import fetch_all
@@ -32,14 +33,14 @@ class Scheduler:
     """Answers starts as a scheduler does: the same key gives the same run."""
 
     def __init__(self) -> None:
-        self.asked: list[m.StartRun] = []
+        self.asked: list[StartRun] = []
         self.runs: dict[str, bytes] = {}
-        self.refusal: m.Started | None = None
+        self.refusal: Answered | None = None
 
     async def answer(self, message) -> None:
-        asked = m.decoder(m.StartRun).decode(message.data)
+        asked = m.decoder(StartRun).decode(message.data)
         self.asked.append(asked)
-        answer = self.refusal or m.Started(run=self.runs.setdefault(asked.key, uuid.uuid4().bytes))
+        answer = self.refusal or Answered(run=self.runs.setdefault(asked.key, uuid.uuid4().bytes))
         await message.respond(m.encode(answer))
 
 
@@ -202,12 +203,12 @@ async def test_what_the_mapping_misses_is_named(world: World, scheduler: Schedul
 
 async def test_refusals_of_the_scheduler_reach_the_caller(world: World, scheduler: Scheduler) -> None:
     hook = await make(world)
-    scheduler.refusal = m.Started(
+    scheduler.refusal = Answered(
         refusal="InvalidInput", reason="INVALID_RUN_INPUT", message="x", violations=(("input.text", "is required"),)
     )
     refusal = await refused(call(world, hook, standard(hook.secret)))
     assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_RUN_INPUT")
-    scheduler.refusal = m.Started(refusal="NotFound", reason="NOT_FOUND", message="there is no template")
+    scheduler.refusal = Answered(refusal="NotFound", reason="NOT_FOUND", message="there is no template")
     refusal = await refused(call(world, hook, standard(hook.secret)))
     assert refusal.code is grpc.StatusCode.NOT_FOUND
     # Nothing was promised; the same message again may work.

@@ -344,46 +344,6 @@ class RunChanged(Message, frozen=True):
     version: int
 
 
-class StartRun(Message, frozen=True):
-    """Asked of one scheduler: start a run, on behalf of a principal. Safe to repeat with the same key.
-
-    Attributes:
-        owner, principal: UUIDs, 16 bytes each.
-        template: UUID of the template, 16 bytes.
-        input: JSON of an object.
-        trigger: What the run's trigger_type says.
-        key: Idempotency key.
-        key_hash: Hash of what was asked under it.
-        version: Published version; None for the newest.
-    """
-
-    owner: bytes
-    principal: bytes
-    template: bytes
-    input: bytes
-    trigger: str
-    key: str
-    key_hash: bytes
-    version: int | None = None
-
-
-class Started(Message, frozen=True):
-    """The answer: the run, or why there is none.
-
-    Attributes:
-        run: UUID, 16 bytes; empty when it was refused.
-        refusal: Name of the error's class in `wfe_engine.errors`.
-        reason, message: Of the error.
-        violations: Field and message of each, of an InvalidInput.
-    """
-
-    run: bytes = b""
-    refusal: str = ""
-    reason: str = ""
-    message: str = ""
-    violations: tuple[tuple[str, str], ...] = ()
-
-
 class Watching(Message, frozen=True):
     """Told to all schedulers: somebody at this scheduler watches these runs, for the next 30 seconds."""
 

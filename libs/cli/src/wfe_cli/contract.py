@@ -16,7 +16,11 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor
 from wfe.api.v1 import (
     approval_service_pb2,
+    blob_service_pb2,
+    callback_service_pb2,
     identity_service_pb2,
+    mending_service_pb2,
+    secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
     webhook_service_pb2,
@@ -32,6 +36,10 @@ _FILES = (
     identity_service_pb2,
     system_service_pb2,
     webhook_service_pb2,
+    mending_service_pb2,
+    callback_service_pb2,
+    secret_service_pb2,
+    blob_service_pb2,
 )
 
 

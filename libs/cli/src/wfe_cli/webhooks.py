@@ -1,4 +1,4 @@
-"""`wfe webhooks` and `wfe hooks`: other systems that are told of events, and that start runs."""
+"""`wfe webhooks` and `wfe hooks`: other systems that are told of events, and that start and signal them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wfe_cli.commands import AsJson, AsPerson, command, target
 from wfe_cli.faults import Failed, UsageFault
 
 app = typer.Typer(no_args_is_help=True, help="Tell other systems of events.")
-hooks = typer.Typer(no_args_is_help=True, help="Let other systems start runs.")
+hooks = typer.Typer(no_args_is_help=True, help="Let other systems start and signal runs.")
 ADMIN = "root"
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK", help="Id of the webhook.")]
@@ -188,13 +188,15 @@ async def redeliver(
 
 @command(hooks, "create")
 async def create_hook(
-    template: Annotated[str, typer.Argument(help="Id of the template to start runs of.")],
+    template: Annotated[str, typer.Argument(help="Id of the template to start runs of; none with --signal.")] = "",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="VARIABLE=CEL", help="Input from body and headers; may be repeated."),
     ] = None,
     scheme: Annotated[str, typer.Option(help="standard or github.")] = "standard",
     filter: Annotated[str, typer.Option(help="CEL over body and headers that must give true.")] = "",
+    signal: Annotated[str, typer.Option(metavar="NAME", help="Send this signal instead of starting runs.")] = "",
+    workflow: Annotated[str, typer.Option(metavar="CEL", help="With --signal: what gives the id of the run.")] = "",
     name: Name = "",
     as_: AsPerson = None,
     json: AsJson = False,
@@ -202,6 +204,7 @@ async def create_hook(
     """Make a hook. The secret is shown this once."""
     given = dict(each.partition("=")[::2] for each in set_ or ())
     body = {"template_id": template, "scheme": scheme, "filter": filter, "name": name, "input": given}
+    body |= {"signal": signal, "workflow": workflow} if signal or workflow else {}
     async with target().caller(as_, ADMIN) as rest:
         hook = await rest.post("/api/v1/hooks", body)
         where = f"{target().address()}{hook['path']}"
@@ -215,8 +218,11 @@ async def list_hooks(limit: Limit = 50, offset: Offset = 0, as_: AsPerson = None
     """The hooks, oldest first."""
     async with target().caller(as_, ADMIN) as rest:
         page = await rest.get("/api/v1/hooks", limit=limit, offset=offset)
-    rows = [(each["id"], each["name"], each["scheme"], each["template_id"], each["filter"]) for each in page["hooks"]]
-    _print(page, ["HOOK", "NAME", "SCHEME", "TEMPLATE", "FILTER"], rows, json)
+    rows = [
+        (each["id"], each["name"], each["scheme"], each["signal"] or each["template_id"], each["filter"])
+        for each in page["hooks"]
+    ]
+    _print(page, ["HOOK", "NAME", "SCHEME", "TEMPLATE OR SIGNAL", "FILTER"], rows, json)
 
 
 @command(hooks, "delete")

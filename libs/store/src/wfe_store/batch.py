@@ -13,7 +13,7 @@ from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_s
 
 from wfe_store import statements as sql
 from wfe_store.blobs import INLINE_BYTES, out_of_line
-from wfe_store.statements import Part
+from wfe_store.parts import Part
 
 _encode = msgspec.json.encode
 

@@ -12,7 +12,7 @@ import psycopg
 
 from wfe_store import statements as sql
 from wfe_store.batch import Batch, Rows
-from wfe_store.statements import Part
+from wfe_store.parts import Part
 from wfe_store.wire import Wire
 
 #: Parts that read or write rows which another part of the same transaction may have written before. All parts of one

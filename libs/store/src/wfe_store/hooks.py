@@ -1,4 +1,4 @@
-"""Hooks: doors by which other systems start runs, and the calls that were let in.
+"""Hooks: doors by which other systems start and signal runs, and the calls that were let in.
 
 Every statement for a caller names the owner: another owner's hook is a missing one.
 """
@@ -30,14 +30,16 @@ class Hook:
 
     Attributes:
         id: Of the hook.
-        owner_id: Whose runs it starts.
+        owner_id: Whose runs it starts or signals.
         name: For people.
         scheme: One of SCHEMES.
-        template_id, version: What it starts; None for the newest version.
+        template_id, version: What it starts, None for the newest version; no template when it sends signals.
+        signal: Name of the signal it sends; empty when it starts runs.
+        workflow: CEL over body and headers that gives the id of the run to signal; empty when it starts runs.
         filter: CEL over body and headers; empty takes all.
-        input: CEL by variable.
+        input: CEL by variable, or by key of the signal's payload.
         secret: What calls are signed with, sealed.
-        created_by: Principal, on whose behalf runs start.
+        created_by: Principal, on whose behalf it acts.
         created_at: When it was made.
     """
 
@@ -45,8 +47,10 @@ class Hook:
     owner_id: UUID
     name: str
     scheme: str
-    template_id: UUID
+    template_id: UUID | None
     version: int | None
+    signal: str
+    workflow: str
     filter: str
     input: dict[str, str]
     secret: bytes
@@ -59,8 +63,8 @@ class Receipt:
     """What came of a call.
 
     Attributes:
-        status: started or filtered.
-        run_id: The run it started; None when it started none.
+        status: started, signalled or filtered.
+        run_id: The run it started or signalled; None for neither.
     """
 
     status: str
@@ -69,8 +73,8 @@ class Receipt:
 
 _c = hooks.c
 _HOOKS = select(
-    _c.id, _c.owner_id, _c.name, _c.scheme, _c.template_id, _c.version, _c.filter, _c.input, _c.secret, _c.created_by,
-    _c.created_at,
+    _c.id, _c.owner_id, _c.name, _c.scheme, _c.template_id, _c.version, _c.signal, _c.workflow, _c.filter, _c.input,
+    _c.secret, _c.created_by, _c.created_at,
 )  # fmt: skip
 
 
@@ -101,20 +105,19 @@ class Hooks:
                     "a hook acts while nobody is logged in, so its maker needs the role operator or admin of its own",
                     reason="ROLE_NOT_OWN",
                 )
-            template = await fetch_one(
-                connection, "SELECT 1 FROM templates WHERE id = %s AND owner_id = %s", (made.template_id, made.owner_id)
-            )
-            if template is None:
+            wanted = (made.template_id, made.owner_id)
+            template = "SELECT 1 FROM templates WHERE id = %s AND owner_id = %s"
+            if made.template_id is not None and await fetch_one(connection, template, wanted) is None:
                 raise NotFound(f"there is no template {made.template_id}", template_id=made.template_id)
             row = await fetch_one(connection, "SELECT count(*) FROM hooks WHERE owner_id = %s", (made.owner_id,))
             if row is not None and row[0] >= MOST_HOOKS:
                 raise ResourceExhausted(f"there are {MOST_HOOKS} hooks already; delete some", reason="TOO_MANY_HOOKS")
             await connection.execute(
-                "INSERT INTO hooks (id, owner_id, name, scheme, template_id, version, filter, input, secret,"
-                " created_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+                "INSERT INTO hooks (id, owner_id, name, scheme, template_id, version, signal, workflow, filter, input,"
+                " secret, created_by) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
                 (
-                    made.id, made.owner_id, made.name, made.scheme, made.template_id, made.version, made.filter,
-                    _encode(made.input).decode(), made.secret, made.created_by,
+                    made.id, made.owner_id, made.name, made.scheme, made.template_id, made.version, made.signal,
+                    made.workflow, made.filter, _encode(made.input).decode(), made.secret, made.created_by,
                 ),
             )  # fmt: skip
 
@@ -195,5 +198,5 @@ class Hooks:
 
 def _hook(*row: object) -> Hook:
     columns = list(row)
-    columns[7] = _decode(str(columns[7]))
+    columns[9] = _decode(str(columns[9]))
     return Hook(*columns)  # type: ignore[arg-type]

@@ -47,6 +47,7 @@ from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
+from wfe_scheduler.asks import Asks
 from wfe_scheduler.callbacks import Callbacks
 from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
@@ -60,7 +61,6 @@ from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
 from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
-from wfe_scheduler.starts import Starts
 from wfe_scheduler.subscribers import PERIOD, Subscribers
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
@@ -173,7 +173,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     stack.spawn(dispatcher.run(), "claims")
     await _listen(bus, scheduler, clock, dispatcher, watchers, plans, gates)
     await executors.subscribe()
-    await Starts(bus, engine).subscribe()
+    await Asks(bus, engine).subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))

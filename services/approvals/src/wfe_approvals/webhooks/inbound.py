@@ -8,10 +8,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from wfe_engine.errors import InvalidInput, Violation
-from wfe_language import ExpressionError, outside_expression
+from wfe_language import ExpressionError, outside_expression, reserved_key_in
+from wfe_servicekit.checks import parse_uuid
+from wfe_servicekit.values import MAX_BYTES
 from wfe_store.hooks import Hook, Hooks
 from wfe_store.sealing import Cipher
 
@@ -37,7 +40,7 @@ class Inbound:
 
     Attributes:
         hooks: Of the store.
-        bus: To ask a scheduler for a start.
+        bus: To ask a scheduler for a start or a signal.
         pool: Evaluates filters and mappings.
         sealer: Seals secrets; None without a key.
     """
@@ -76,12 +79,15 @@ def parse_body(body: bytes) -> Any:
     """The JSON of a verified body.
 
     Raises:
-        InvalidInput: It is none.
+        InvalidInput: It is none, or has a key that only the engine writes.
     """
     try:
-        return msgspec.json.decode(body)
+        found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("is not JSON", field="body") from None
+    if (key := reserved_key_in(found)) is not None:
+        raise InvalidInput(_reserved(key), field="body")
+    return found
 
 
 def shown_headers(metadata: Mapping[str, str]) -> dict[str, str]:
@@ -119,19 +125,45 @@ async def passes(pool: Pool, hook: Hook, bindings: Mapping[str, Any]) -> bool:
         return False
 
 
-async def mapped(pool: Pool, hook: Hook, bindings: Mapping[str, Any]) -> dict[str, Any]:
-    """The run's input.
+async def mapped(pool: Pool, hook: Hook, bindings: Mapping[str, Any]) -> bytes:
+    """The run's input, or the signal's payload, as JSON.
 
     Raises:
-        InvalidInput: The body does not have what the mapping wants; all of it is named.
+        InvalidInput: The body does not have what the mapping wants, or the mapping gives what may not be given; all of
+            it is named.
         Unavailable, ResourceExhausted: There is no room to evaluate it now.
     """
     found, faults = {}, []
     for name, source in hook.input.items():
         try:
-            found[name] = await pool.evaluate(outside_expression(source, MAPPING_ROOTS), bindings)
+            value = found[name] = await pool.evaluate(outside_expression(source, MAPPING_ROOTS), bindings)
         except ExpressionError as fault:
             faults.append(Violation(f"input.{name}", fault.message))
+            continue
+        # An expression can make keys of any text of the call.
+        if (key := reserved_key_in(value)) is not None:
+            faults.append(Violation(f"input.{name}", _reserved(key)))
     if faults:
         raise InvalidInput(faults)
-    return found
+    encoded = msgspec.json.encode(found)
+    if len(encoded) > MAX_BYTES:
+        raise InvalidInput(f"must be at most {MAX_BYTES} bytes, has {len(encoded)}", field="input")
+    return encoded
+
+
+async def signalled(pool: Pool, hook: Hook, bindings: Mapping[str, Any]) -> UUID:
+    """The run that a signal is for.
+
+    Raises:
+        InvalidInput: The call does not name one.
+        Unavailable, ResourceExhausted: There is no room to evaluate it now.
+    """
+    try:
+        found = await pool.evaluate(outside_expression(hook.workflow, MAPPING_ROOTS), bindings)
+    except ExpressionError as fault:
+        raise InvalidInput(fault.message, field="workflow") from None
+    return parse_uuid(found if isinstance(found, str) else "", "workflow")
+
+
+def _reserved(key: str) -> str:
+    return f"has the key {key[:60]}, which is the engine's own: call it something else"

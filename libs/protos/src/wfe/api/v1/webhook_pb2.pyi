@@ -298,7 +298,7 @@ Global___DeliveryAttempt: _TypeAlias = DeliveryAttempt  # noqa: Y015
 
 @_typing.final
 class Hook(_message.Message):
-    """A door by which another system starts runs with a signed call."""
+    """A door by which another system starts runs, or sends signals to them, with a signed call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,6 +333,8 @@ class Hook(_message.Message):
     SECRET_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the hook."""
     name: _builtins.str
@@ -340,20 +342,24 @@ class Hook(_message.Message):
     scheme: _builtins.str
     """How calls are signed: standard (Standard Webhooks) or github (X-Hub-Signature-256)."""
     template_id: _builtins.str
-    """UUID of the template it starts runs of."""
+    """UUID of the template it starts runs of; empty when it sends signals."""
     version: _builtins.int
     """Version of the template; absent for the newest."""
     filter: _builtins.str
-    """CEL over body and headers that must give true; empty when every call starts a run."""
+    """CEL over body and headers that must give true; empty when every call counts."""
     path: _builtins.str
     """Path to call, /api/v1/hooks/{id}."""
     secret: _builtins.str
     """The secret; only in the answer that made it, never shown again."""
     created_by: _builtins.str
-    """UUID of the principal that made it, and on whose behalf runs start."""
+    """UUID of the principal that made it, and on whose behalf it acts."""
+    signal: _builtins.str
+    """Name of the signal it sends; empty when it starts runs."""
+    workflow: _builtins.str
+    """CEL over body and headers that gives the UUID of the run to signal; empty when it starts runs."""
     @_builtins.property
     def input(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Input of the run: CEL over body and headers, by variable."""
+        """Input of the run, or payload of the signal: CEL over body and headers, by variable or key."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -373,10 +379,12 @@ class Hook(_message.Message):
         secret: _builtins.str = ...,
         created_by: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        signal: _builtins.str = ...,
+        workflow: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "created_at", b"created_at", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "created_at", b"created_at", "created_by", b"created_by", "filter", b"filter", "id", b"id", "input", b"input", "name", b"name", "path", b"path", "scheme", b"scheme", "secret", b"secret", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "created_at", b"created_at", "created_by", b"created_by", "filter", b"filter", "id", b"id", "input", b"input", "name", b"name", "path", b"path", "scheme", b"scheme", "secret", b"secret", "signal", b"signal", "template_id", b"template_id", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015

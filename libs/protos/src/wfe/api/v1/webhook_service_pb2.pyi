@@ -452,8 +452,10 @@ class CreateHookRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
-    """UUID of a published template of the caller's owner."""
+    """UUID of a published template of the caller's owner, to start runs of; empty for a hook that sends signals."""
     version: _builtins.int
     """Version of the template; the newest when absent."""
     name: _builtins.str
@@ -461,14 +463,18 @@ class CreateHookRequest(_message.Message):
     scheme: _builtins.str
     """standard (Standard Webhooks, the default) or github."""
     filter: _builtins.str
-    """CEL over body and headers; what it does not give true for starts nothing. At most 4,096 bytes."""
+    """CEL over body and headers; what it does not give true for changes nothing. At most 4,096 bytes."""
     secret: _builtins.str
     """The sender's secret, where the sender makes it: whsec_… for standard, any text of 16 to 200 characters for
     github; made here when empty.
     """
+    signal: _builtins.str
+    """Name of the signal to send, instead of starting runs."""
+    workflow: _builtins.str
+    """CEL over body and headers that gives the UUID of the run to signal; only with signal, and needed there."""
     @_builtins.property
     def input(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Input of the run: CEL over body and headers, by variable; at most 100."""
+        """Input of the run, or payload of the signal: CEL over body and headers, by variable or key; at most 100."""
 
     def __init__(
         self,
@@ -480,10 +486,12 @@ class CreateHookRequest(_message.Message):
         filter: _builtins.str = ...,
         input: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         secret: _builtins.str = ...,
+        signal: _builtins.str = ...,
+        workflow: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "filter", b"filter", "input", b"input", "name", b"name", "scheme", b"scheme", "secret", b"secret", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "filter", b"filter", "input", b"input", "name", b"name", "scheme", b"scheme", "secret", b"secret", "signal", b"signal", "template_id", b"template_id", "version", b"version", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
@@ -635,9 +643,9 @@ class HookReceipt(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     DUPLICATE_FIELD_NUMBER: _builtins.int
     status: _builtins.str
-    """started; filtered: the filter did not give true."""
+    """started; signalled; filtered: the filter did not give true."""
     workflow_id: _builtins.str
-    """UUID of the run that was started; empty when none was."""
+    """UUID of the run that was started or signalled; empty when none was."""
     duplicate: _builtins.bool
     """True when the same message had come before."""
     def __init__(

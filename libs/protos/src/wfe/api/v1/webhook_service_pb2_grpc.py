@@ -545,7 +545,7 @@ class WebhookService:
 
 
 class HookServiceStub:
-    """Hooks: other systems start runs by signed calls.
+    """Hooks: other systems start runs, or send signals to them, by signed calls.
     """
 
     def __init__(self, channel):
@@ -582,7 +582,7 @@ class HookServiceStub:
 
 
 class HookServiceServicer:
-    """Hooks: other systems start runs by signed calls.
+    """Hooks: other systems start runs, or send signals to them, by signed calls.
     """
 
     def CreateHook(self, request, context):
@@ -615,7 +615,7 @@ class HookServiceServicer:
 
     def ReceiveHook(self, request, context):
         """Call a hook. Needs no key: the call's signature is checked, over the very bytes of the body. The same message
-        again answers with the run it started.
+        again answers with the run it started or signalled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -658,7 +658,7 @@ def add_HookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class HookService:
-    """Hooks: other systems start runs by signed calls.
+    """Hooks: other systems start runs, or send signals to them, by signed calls.
     """
 
     @staticmethod

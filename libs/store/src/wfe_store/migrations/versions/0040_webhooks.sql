@@ -1,4 +1,4 @@
--- Webhooks: subscriptions of other systems to events, and hooks by which they start runs. Written by approvals alone,
+-- Webhooks: subscriptions of other systems to events, and hooks by which they start and signal runs. Written by approvals alone,
 -- but for webhook_outbox, which the scheduler fills in the transaction of the events themselves.
 
 -- Subscriptions. Schedulers write the outbox for owners that have one here without disabled_at.
@@ -84,19 +84,23 @@ CREATE UNIQUE INDEX webhook_deliveries_message ON webhook_deliveries (webhook_id
 CREATE INDEX webhook_deliveries_list ON webhook_deliveries (webhook_id, created_at DESC, id DESC);
 CREATE INDEX webhook_deliveries_age ON webhook_deliveries (created_at);
 
--- Doors by which another system starts runs with a signed call.
+-- Doors by which another system starts runs, or sends signals to them, with a signed call.
 CREATE TABLE hooks (
     id          uuid PRIMARY KEY,
     owner_id    uuid NOT NULL REFERENCES owners,
     name        text NOT NULL,
     scheme      text NOT NULL CHECK (scheme IN ('standard', 'github')),
-    template_id uuid NOT NULL,
+    template_id uuid,                              -- what it starts; null when it sends signals
     version     integer,                           -- of the template; null for the newest
+    signal      text NOT NULL DEFAULT '',          -- name of the signal it sends; empty when it starts runs
+    workflow    text NOT NULL DEFAULT '',          -- CEL over body and headers: id of the run to signal
     filter      text NOT NULL DEFAULT '',          -- CEL over body and headers; empty takes all
-    input       text NOT NULL DEFAULT '{}',        -- JSON: CEL by variable
+    input       text NOT NULL DEFAULT '{}',        -- JSON: CEL by variable, or by key of the signal's payload
     secret      bytea NOT NULL,                    -- sealed
     created_by  uuid NOT NULL,                     -- principal behind the runs
-    created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((template_id IS NULL) = (signal <> '')),
+    CHECK ((signal = '') = (workflow = ''))
 );
 CREATE INDEX hooks_owner ON hooks (owner_id, created_at);
 
@@ -104,7 +108,7 @@ CREATE INDEX hooks_owner ON hooks (owner_id, created_at);
 CREATE TABLE hook_receipts (
     hook_id     uuid NOT NULL REFERENCES hooks ON DELETE CASCADE,
     message_id  text NOT NULL,
-    status      text NOT NULL CHECK (status IN ('started', 'filtered')),
+    status      text NOT NULL CHECK (status IN ('started', 'signalled', 'filtered')),
     run_id      uuid,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (hook_id, message_id)
