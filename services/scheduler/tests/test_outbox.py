@@ -10,6 +10,7 @@ import pytest
 from wfe_engine import commands as cmd
 from wfe_scheduler.subscribers import Subscribers
 from wfe_store import statements as sql
+from wfe_store.parts import Part
 from wfe_store.pool import Database
 from wfe_store.webhooks import GOOD_SECONDS, SURE_SECONDS
 
@@ -87,7 +88,8 @@ async def test_owners_without_subscriptions_send_no_statement(
     rig = make_rig(make_chain("call", "approval"))
     rig.cycle._told = subscribers.includes
     # Were it sent, the commit would fail.
-    monkeypatch.setattr(sql, "INSERT_OUTBOX", "SELECT no_such_function(%b::uuid[], %b::uuid[], %b::int[], %b::int[])")
+    columns = "owner_id uuid, run_id uuid, first_seq int, last_seq int"
+    monkeypatch.setattr(sql, "OUTBOX", Part(columns, "new_outbox AS (SELECT no_such_function(owner_id) FROM {d})"))
     run = await carry_out(rig)
     assert await ranges(rig, run) == []
 

@@ -112,12 +112,9 @@ class Engine:
             shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)
             new = self._new(caller, published, shown, labels, trigger, idempotency_key, body_hash)
             new.sealed = sealed
+            template = str(published.template)
             command = cmd.Start(
-                template=str(published.template),
-                template_version=published.version,
-                trigger=trigger,
-                input=shown,
-                labels=labels,
+                template=template, template_version=published.version, trigger=trigger, input=shown, labels=labels
             )
             return await self._begin(caller, run, published, new, command, shown, labels, {})
 
