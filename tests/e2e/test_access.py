@@ -39,6 +39,13 @@ MAY: dict[str, str | None] = {
     "GetSelf": ANYBODY,
     **dict.fromkeys(("CreatePrincipal", "ListPrincipals", "CreateGroup", "ListGroups", "AddGroupMember"), "admin"),
     **dict.fromkeys(("RemoveGroupMember", "CreateKey", "ListKeys", "RotateKey", "RevokeKey"), "admin"),
+    **dict.fromkeys(("CreateWebhook", "DeleteWebhook", "EnableWebhook", "DisableWebhook"), "admin"),
+    "RotateWebhookSecret": "admin",
+    **dict.fromkeys(("ListWebhooks", "GetWebhook", "PingWebhook"), OPERATE),
+    **dict.fromkeys(("ListDeliveries", "GetDelivery", "RedeliverWebhook"), OPERATE),
+    **dict.fromkeys(("CreateHook", "ListHooks", "GetHook", "DeleteHook"), OPERATE),
+    # Its signature is its credential: without one it is refused to everybody.
+    "ReceiveHook": None,
     # Its token is its credential.
     "AnswerCallback": None,
     "GetReadiness": None,

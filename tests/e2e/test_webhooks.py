@@ -195,3 +195,49 @@ async def test_a_hook_starts_a_run_by_its_signature_alone(stack, sam: Rest, root
     await root.delete(f"/api/v1/hooks/{hook['id']}")
     with pytest.raises(Refused):
         await root.get(f"/api/v1/hooks/{hook['id']}")
+
+
+async def test_a_hook_sends_a_signal_to_the_run_its_body_names(stack, sam: Rest, root: Rest, publish):
+    template = await publish(
+        "name: paid\nsteps:\n  - {id: wait, wait_for: {signal: paid}}\n"
+        "output: {amount: '${{ steps.wait.output.payload.amount }}'}\n"
+    )
+    hook = await root.post(
+        "/api/v1/hooks",
+        {"signal": "paid", "workflow": "body.run", "scheme": "github", "input": {"amount": "body.amount"}},
+    )
+
+    async def call(body: bytes):
+        signature = hmac.new(hook["secret"].encode(), body, hashlib.sha256).hexdigest()
+        headers = {"x-hub-signature-256": f"sha256={signature}", "content-type": "application/json"}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(stack.url + hook["path"], data=body, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json()
+
+    run = await started(sam, template)
+    body = json.dumps({"run": run["id"], "amount": 12}).encode()
+    status, receipt = await call(body)
+    assert (status, receipt["status"], receipt["workflow_id"]) == (200, "signalled", run["id"])
+    assert (await until(sam, run["id"], "completed"))["output"] == {"amount": 12}
+    # The same message again has been taken; another one comes too late; and one names a run that is not there.
+    assert (await call(body))[1]["duplicate"] is True
+    assert (await call(body + b" "))[0] == 409
+    assert (await call(json.dumps({"run": str(uuid.uuid4()), "amount": 1}).encode()))[0] == 404
+
+
+async def test_events_of_the_templates_own_are_told_by_their_name(sam: Rest, publish, subscribe, receivers: Receivers):
+    template = await publish(
+        "name: emits\nsteps:\n  - {id: a, emit: {name: other, payload: {n: 1}}}\n"
+        "  - {id: b, emit: {name: order.paid, payload: {n: 2}}}\n"
+    )
+    await subscribe(f"{receivers.url}/all", "emitted")
+    await subscribe(f"{receivers.url}/paid", "emitted", filter='event.data.event.name == "order.paid"')
+    run = await started(sam, template)
+    await until(sam, run["id"], "completed")
+    (call,) = await receivers.wait("/paid", 1)
+    assert call.event["data"]["event"]["payload"] == {"n": 2}
+    both = await receivers.wait("/all", 2)
+    assert {one.event["data"]["event"]["name"] for one in both} == {"other", "order.paid"}
+    assert len(receivers.at("/paid")) == 1

@@ -145,8 +145,9 @@ async def test_two_services_tell_each_event_once(start, receivers: Receivers) ->
 
 
 async def test_events_of_a_run_go_in_order_when_asked_also_over_failures(start, receivers: Receivers) -> None:
-    world = await start(webhook_schedule=(0, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05))
-    await start()
+    schedule = (0, *[0.05] * 30)
+    world = await start(webhook_schedule=schedule)
+    await start(webhook_schedule=schedule)  # a service with fewer attempts would give up for both
     failures = random.Random(7)
     taken: list[tuple[str, int]] = []
 

@@ -18,7 +18,7 @@ from wfe.api.v1 import webhook_service_pb2 as pb
 from wfe_approvals.webhooks.signing import Signer, signed_headers
 from wfe_bus import messages as m
 from wfe_bus import subjects
-from wfe_bus.asks import Answered, StartRun
+from wfe_bus.asks import Answered, SendSignal, StartRun
 from wfe_bus.connection import settle
 from wfe_servicekit.testing import refused
 from wfe_store.pool import fetch_all
@@ -34,6 +34,7 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.asked: list[StartRun] = []
+        self.signals: list[SendSignal] = []
         self.runs: dict[str, bytes] = {}
         self.refusal: Answered | None = None
 
@@ -43,14 +44,21 @@ class Scheduler:
         answer = self.refusal or Answered(run=self.runs.setdefault(asked.key, uuid.uuid4().bytes))
         await message.respond(m.encode(answer))
 
+    async def answer_signal(self, message) -> None:
+        asked = m.decoder(SendSignal).decode(message.data)
+        self.signals.append(asked)
+        await message.respond(m.encode(self.refusal or Answered(run=asked.run)))
+
 
 @pytest.fixture
 async def scheduler(bus: Client) -> AsyncIterator[Scheduler]:
     found = Scheduler()
-    subscription = await bus.subscribe(subjects.START, queue=subjects.SCHEDULERS, cb=found.answer)
+    answers = {subjects.START: found.answer, subjects.SIGNAL: found.answer_signal}
+    subscriptions = [await bus.subscribe(name, queue=subjects.SCHEDULERS, cb=cb) for name, cb in answers.items()]
     await settle(bus)
     yield found
-    await subscription.unsubscribe()
+    for subscription in subscriptions:
+        await subscription.unsubscribe()
 
 
 async def add_template(world: World, owner: str = "acme") -> str:
@@ -64,7 +72,8 @@ async def add_template(world: World, owner: str = "acme") -> str:
 
 
 async def make(world: World, as_=("starter", "acme"), **more):
-    more.setdefault("template_id", await add_template(world, as_[1]))
+    if "signal" not in more:
+        more.setdefault("template_id", await add_template(world, as_[1]))
     return await world.hooks.CreateHook(pb.CreateHookRequest(**more), metadata=await world.as_(*as_))
 
 
@@ -117,6 +126,66 @@ async def test_the_same_message_starts_one_run_however_often_it_comes(world: Wor
     first = await call(world, other, github(other.secret, delivery="1"))
     second = await call(world, other, github(other.secret, delivery="2"))
     assert (second.workflow_id, second.duplicate) == (first.workflow_id, True)
+
+
+async def test_a_signed_call_sends_a_signal_once(world: World, scheduler: Scheduler) -> None:
+    run = uuid.uuid4()
+    body = json.dumps({"run": str(run), "paid": 12}).encode()
+    hook = await make(world, signal="paid", workflow="body.run", input={"amount": "body.paid"})
+    assert (hook.signal, hook.workflow, hook.template_id) == ("paid", "body.run", "")
+    receipt = await call(world, hook, standard(hook.secret, body), body)
+    assert (receipt.status, receipt.workflow_id, receipt.duplicate) == ("signalled", str(run), False)
+    again = await call(world, hook, standard(hook.secret, body), body)
+    assert (again.status, again.workflow_id, again.duplicate) == ("signalled", str(run), True)
+    (asked,) = scheduler.signals
+    assert (uuid.UUID(bytes=asked.run), asked.name, json.loads(asked.payload)) == (run, "paid", {"amount": 12})
+    assert uuid.UUID(bytes=asked.owner) == world.owners["acme"]
+    assert uuid.UUID(bytes=asked.principal) == world.people["acme", "starter"]
+    # A call that names no run, and a run that has ended.
+    refusal = await refused(call(world, hook, standard(hook.secret, b"{}", "msg_2"), b"{}"))
+    assert refusal.details["BadRequest"].field_violations[0].field in ("workflow", "input.amount")
+    scheduler.refusal = Answered(refusal="StateConflict", reason="WRONG_STATE", message="it has ended")
+    refusal = await refused(call(world, hook, standard(hook.secret, body, "msg_3"), body))
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "WRONG_STATE")
+
+
+async def test_hooks_that_send_signals_say_all_of_it(world: World) -> None:
+    template = await add_template(world)
+    for fields, more in (
+        ({"workflow"}, {"signal": "paid"}),
+        ({"signal"}, {"signal": "1 2", "workflow": "body.run"}),
+        ({"workflow"}, {"signal": "paid", "workflow": "body."}),
+        ({"template_id"}, {"signal": "paid", "workflow": "body.run", "template_id": template}),
+        ({"template_id"}, {"signal": "paid", "workflow": "body.run", "version": 1}),
+        ({"workflow"}, {"template_id": template, "workflow": "body.run"}),
+    ):
+        refusal = await refused(make(world, **more))
+        assert {v.field for v in refusal.details["BadRequest"].field_violations} == fields
+
+
+async def test_keys_of_the_engine_come_in_by_no_way(world: World, scheduler: Scheduler) -> None:
+    hook = await make(world, input={"a": "{body.name: 1}", "b": '{headers["x-name"]: 1}'})
+    other = await make(world, signal="s", workflow="body.run", input={"a": "[{body.name: 1}]"})
+    for body in (b'{"a": [{"$sealed": "x"}]}', b'{"$blob": "x", "bytes": 1}'):
+        refusal = await refused(call(world, hook, standard(hook.secret, body), body))
+        assert {v.field for v in refusal.details["BadRequest"].field_violations} == {"body"}
+    # Nor made by an expression, of a text of the body or of a header.
+    body = json.dumps({"name": "$blob", "run": str(uuid.uuid4())}).encode()
+    refusal = await refused(call(world, hook, [*standard(hook.secret, body), ("x-name", "$sealed")], body))
+    assert {v.field for v in refusal.details["BadRequest"].field_violations} == {"input.a", "input.b"}
+    refusal = await refused(call(world, other, standard(other.secret, body), body))
+    assert {v.field for v in refusal.details["BadRequest"].field_violations} == {"input.a"}
+    refusal = await refused(make(world, input={"$sealed": "body"}))
+    assert {v.field for v in refusal.details["BadRequest"].field_violations} == {"input.$sealed"}
+    assert (scheduler.asked, scheduler.signals) == ([], [])
+
+
+async def test_a_secret_of_another_sealing_key_is_told(world: World, scheduler: Scheduler) -> None:
+    hook = await make(world)
+    async with world.database.connection() as connection:
+        await connection.execute("UPDATE hooks SET secret = %s WHERE id = %s", (b"x" * 60, hook.id))
+    refusal = await refused(call(world, hook, standard(hook.secret)))
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "HOOK_SECRET_UNREADABLE")
 
 
 async def test_who_is_not_let_in_learns_nothing(world: World, scheduler: Scheduler) -> None:

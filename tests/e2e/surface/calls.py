@@ -6,6 +6,9 @@ covered from its first day.
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import importlib
 import json
 import pkgutil
@@ -51,7 +54,9 @@ name: {name}
 steps:
   - {{id: work, call: {{handler: flaky, input: {{failures: 9}}}}, retry: {{max_attempts: 1}}}}
 """
-PUBLIC = frozenset({"GetReadiness", "AnswerCallback"})
+PUBLIC = frozenset({"GetReadiness", "AnswerCallback", "ReceiveHook"})
+#: Calls that another system makes, with a body of its own and a signature over it: all that is wrong with them is 401.
+SIGNED = frozenset({"ReceiveHook"})
 Fields = dict[str, Any]
 
 
@@ -71,9 +76,24 @@ class Sample:
 
 
 #: What belongs to an owner and has an id that cannot be guessed.
-_OWNED = ("$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob")
+_OWNED = (
+    "$webhook",
+    "$delivery",
+    "$hook",
+    "$run",
+    "$mended",
+    "$failed",
+    "$template",
+    "$approval",
+    "$snapshot",
+    "$principal",
+    "$group",
+    "$key",
+    "$blob",
+)
 _RUN = {"id": "$run"}
 _TEMPLATE = {"id": "$template"}
+_WEBHOOK = {"id": "$webhook"}
 _MEMBER = {"id": "$group", "principal_id": "$principal"}
 SAMPLES: dict[str, Sample] = {
     "StartWorkflow": Sample(
@@ -174,6 +194,54 @@ SAMPLES: dict[str, Sample] = {
     "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
     "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
     "DeleteSecret": Sample(fields={"name": "$secret"}),
+    "CreateWebhook": Sample(
+        fields={
+            "url": "https://127.0.0.1:9/events",
+            "event_types": ["run.*"],
+            "name": "n",
+            "filter": "event.data.seq > 1",
+            "ordered": True,
+            "signature": "v1a",
+        }
+    ),
+    "ListWebhooks": Sample(fields={"limit": 10, "offset": 0}),
+    "GetWebhook": Sample(fields=_WEBHOOK),
+    "DeleteWebhook": Sample(fields=_WEBHOOK),
+    "EnableWebhook": Sample(fields=_WEBHOOK),
+    "DisableWebhook": Sample(fields=_WEBHOOK),
+    "RotateWebhookSecret": Sample(fields={**_WEBHOOK, "overlap_seconds": 60}),
+    "PingWebhook": Sample(fields=_WEBHOOK),
+    "ListDeliveries": Sample(fields={**_WEBHOOK, "status": "failed", "limit": 10, "offset": 0}),
+    "GetDelivery": Sample(fields={**_WEBHOOK, "delivery_id": "$delivery"}),
+    "RedeliverWebhook": Sample(
+        fields={**_WEBHOOK, "delivery_id": "", "since": "2026-01-02T03:04:05Z", "status": "all"}
+    ),
+    "CreateHook": Sample(
+        fields={
+            "template_id": "$template",
+            "version": 1,
+            "name": "n",
+            "scheme": "standard",
+            "filter": "body.n > 0",
+            "input": {"text": "body.text"},
+            "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "signal": "",
+            "workflow": "",
+        }
+    ),
+    "ListHooks": Sample(fields={"limit": 10, "offset": 0}),
+    "GetHook": Sample(fields={"id": "$hook"}),
+    "DeleteHook": Sample(fields={"id": "$hook"}),
+    # Named apart: to a stranger a hook is no missing thing, but a signature that is not right.
+    "ReceiveHook": Sample(
+        fields={
+            "id": "$door",
+            "body": {
+                "content_type": "application/json",
+                "data": base64.b64encode(b'{"text": "b"}').decode(),
+            },
+        }
+    ),
     "GetBlob": Sample(fields={"id": "$mended", "blob_id": "$blob", "offset": 1, "limit": 10}),
 }
 
@@ -187,6 +255,14 @@ class Things:
     def fields(self, method: str) -> Fields:
         """The request of a method's sample."""
         return {name: self._filled(value) for name, value in SAMPLES[method].fields.items()}
+
+    def headers(self, method: str) -> dict[str, str]:
+        """What the sample needs beside its credentials: of a signed call the signature, as GitHub makes it."""
+        if method not in SIGNED:
+            return {}
+        body = base64.b64decode(self.fields(method)["body"]["data"])
+        digest = hmac.new(self.ids["door_secret"].encode(), body, hashlib.sha256).hexdigest()
+        return {"x-hub-signature-256": f"sha256={digest}"}
 
     def _filled(self, value: Any) -> Any:
         if not (isinstance(value, str) and value.startswith("$")):
@@ -230,6 +306,9 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
     mended, failed = await _started(rest, MENDED), await _started(rest, FAILING)
     waiting = await wait_for(lambda: _settled(rest, mended), what="a run that waits")
     await wait_for(lambda: _settled(rest, failed), what="a failed run")
+    webhook = await rest.post("/api/v1/webhooks", {"url": "https://127.0.0.1:9", "event_types": ["webhook.ping"]})
+    delivery = await rest.post(f"/api/v1/webhooks/{webhook['id']}/ping")
+    hook = await rest.post("/api/v1/hooks", {"template_id": template["id"], "scheme": "github"})
     secret = f"S{name}"
     await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
     return Things(
@@ -239,6 +318,11 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
             "blob": waiting["steps"][0]["output"]["$blob"],
             "token": token(mended, "told"),
             "secret": secret,
+            "webhook": webhook["id"],
+            "delivery": delivery["id"],
+            "hook": hook["id"],
+            "door": hook["id"],
+            "door_secret": hook["secret"],
             "template": template["id"],
             "template_name": name,
             "source": source,
@@ -325,9 +409,9 @@ class Api:
             text = b"" if stream and answer.status == 200 else await answer.read()
             return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, text)
 
-    async def call(self, method: str, fields: Fields) -> Answer:
+    async def call(self, method: str, fields: Fields, headers: dict[str, str] | None = None) -> Answer:
         """A call of a method with these fields, wherever REST has them."""
-        return await self.send(*request_of(method, fields))
+        return await self.send(*request_of(method, fields), headers)
 
 
 def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
@@ -335,6 +419,8 @@ def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
     call = CALLS[method]
     rest = {name: value for name, value in fields.items() if name not in call.path_fields}
     target = filled(call.path, fields)
+    if method in SIGNED:
+        return call.verb, target, base64.b64decode(rest["body"]["data"])
     if call.body:
         return call.verb, target, json.dumps(rest).encode()
     return call.verb, target + query_of(rest), None
