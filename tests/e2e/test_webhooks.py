@@ -229,15 +229,15 @@ async def test_a_hook_sends_a_signal_to_the_run_its_body_names(stack, sam: Rest,
 
 async def test_events_of_the_templates_own_are_told_by_their_name(sam: Rest, publish, subscribe, receivers: Receivers):
     template = await publish(
-        "name: emits\nsteps:\n  - {id: a, emit: {name: other, payload: {n: 1}}}\n"
-        "  - {id: b, emit: {name: order.paid, payload: {n: 2}}}\n"
+        "name: emits\nsteps:\n  - {id: a, emit: {name: other, data: {n: 1}}}\n"
+        "  - {id: b, emit: {name: order.paid, data: {n: 2}}}\n"
     )
     await subscribe(f"{receivers.url}/all", "emitted")
     await subscribe(f"{receivers.url}/paid", "emitted", filter='event.data.event.name == "order.paid"')
     run = await started(sam, template)
     await until(sam, run["id"], "completed")
     (call,) = await receivers.wait("/paid", 1)
-    assert call.event["data"]["event"]["payload"] == {"n": 2}
+    assert call.event["data"]["event"]["data"] == {"n": 2}
     both = await receivers.wait("/all", 2)
     assert {one.event["data"]["event"]["name"] for one in both} == {"other", "order.paid"}
     assert len(receivers.at("/paid")) == 1
