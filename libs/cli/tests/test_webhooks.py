@@ -94,7 +94,8 @@ def test_switches_rotate_and_delete(server, wfe):
 
 
 def test_hooks(server, wfe):
-    hook = {"id": WEBHOOK, "name": "", "scheme": "github", "template_id": "t", "filter": "", "path": "/api/v1/hooks/h"}
+    hook = {"id": WEBHOOK, "name": "", "scheme": "github", "template_id": "t", "filter": "", "signal": ""}
+    hook["path"] = "/api/v1/hooks/h"
     server.on("POST", "/api/v1/hooks", {**hook, "secret": "s3cret"}, 201)
     result = wfe("hooks", "create", "t", "--scheme", "github", "--set", 'text=body.a == "b=c"')
     assert result.stdout.splitlines()[0].endswith("/api/v1/hooks/h")
@@ -104,3 +105,15 @@ def test_hooks(server, wfe):
     assert json.loads(wfe("hooks", "list", "--json").stdout)["hooks"][0]["id"] == WEBHOOK
     server.on("DELETE", f"/api/v1/hooks/{WEBHOOK}", hook)
     assert wfe("hooks", "delete", WEBHOOK).exit_code == 0
+
+
+def test_hooks_that_send_signals(server, wfe):
+    hook = {"id": WEBHOOK, "name": "", "scheme": "standard", "template_id": "", "filter": "", "signal": "paid"}
+    server.on("POST", "/api/v1/hooks", {**hook, "path": "/api/v1/hooks/h", "secret": "s3cret"}, 201)
+    assert wfe("hooks", "create", "--signal", "paid", "--workflow", "body.run").exit_code == 0
+    assert {key: server.asked[-1].body[key] for key in ("signal", "workflow")} == {
+        "signal": "paid",
+        "workflow": "body.run",
+    }
+    server.on("GET", "/api/v1/hooks", {"hooks": [hook], "total": 1})
+    assert "paid" in wfe("hooks", "list").stdout

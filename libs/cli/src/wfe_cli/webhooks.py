@@ -219,7 +219,7 @@ async def list_hooks(limit: Limit = 50, offset: Offset = 0, as_: AsPerson = None
     async with target().caller(as_, ADMIN) as rest:
         page = await rest.get("/api/v1/hooks", limit=limit, offset=offset)
     rows = [
-        (each["id"], each["name"], each["scheme"], each["signal"] or each["template_id"], each["filter"])
+        (each["id"], each["name"], each["scheme"], each.get("signal") or each["template_id"], each["filter"])
         for each in page["hooks"]
     ]
     _print(page, ["HOOK", "NAME", "SCHEME", "TEMPLATE OR SIGNAL", "FILTER"], rows, json)

@@ -9,7 +9,7 @@ from uuid import UUID
 from wfe.api.v1 import webhook_service_pb2 as pb
 from wfe_bus.asks import SendSignal, StartRun
 from wfe_engine.errors import InvalidInput, StateConflict
-from wfe_servicekit.calls import current_call, http_status
+from wfe_servicekit.calls import current_call
 from wfe_servicekit.checks import parse_uuid
 from wfe_store.hooks import Hook, Receipt
 from wfe_store.sealing import Unreadable, bound_to_hook
@@ -29,7 +29,7 @@ from wfe_approvals.webhooks.signing import refusal
 
 
 async def receive_hook(inbound: Inbound, request: pb.ReceiveHookRequest, header: Header) -> pb.HookReceipt:
-    """Let a call in by its signature, and start or signal the run it asks for. Answers 201 when it started one now.
+    """Let a call in by its signature, and start or signal the run it asks for.
 
     That happens under a key made of the hook and the message, so a message that comes twice, at once or after a crash,
     starts one run or sends one signal. Nothing of the body is kept but what the mapping takes of it.
@@ -63,8 +63,6 @@ async def receive_hook(inbound: Inbound, request: pb.ReceiveHookRequest, header:
     else:
         receipt = Receipt("filtered")
     await inbound.hooks.receive(hook.id, message_id, receipt)
-    if receipt.status == "started":
-        http_status(201)
     return _answer(receipt, duplicate=False)
 
 
