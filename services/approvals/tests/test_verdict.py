@@ -11,6 +11,7 @@ from wfe_approvals.webhooks.payload import MOST_DATA, run_event
 from wfe_approvals.webhooks.verdict import MOST_PAUSE, SCHEDULE, judge
 from wfe_approvals.webhooks.wanted import Wanted, matches, parse_types
 from wfe_engine.errors import InvalidInput
+from wfe_engine.events import TYPES
 from wfe_store.webhook_feed import Happened
 from wfe_store.webhooks import Webhook
 
@@ -97,14 +98,18 @@ def test_types_and_prefixes():
     assert told(happened(), *(webhook([kind]) for kind in kinds))[0] == [True, False, True, False]
 
 
-@pytest.mark.parametrize("types", [[], ["run.complete"], ["run."], ["Run.*"], ["a*b"], ["*.completed"], ["x"] * 51])
+@pytest.mark.parametrize(
+    "types", [[], ["run.complete"], ["run."], ["Run.*"], ["a*b"], ["*.completed"], ["x"], ["*"] * 51]
+)
 def test_types_that_could_never_match_are_refused(types):
     with pytest.raises(InvalidInput):
         parse_types(types)
 
 
-def test_types_of_users_are_taken_as_they_are():
-    assert parse_types(["order.shipped", "run.*", "run.*"]) == ("order.shipped", "run.*")
+def test_every_type_of_the_engine_can_be_subscribed_to_once():
+    for kind in TYPES:
+        assert parse_types([kind]) == (kind,)
+    assert parse_types(["emitted", "webhook.disabled", "run.*", "run.*"]) == ("emitted", "webhook.disabled", "run.*")
 
 
 def test_filters_see_the_event():

@@ -95,6 +95,8 @@ def _scalars(field: FieldDescriptor) -> Iterator[Bad]:
         yield from (Bad(f"{n} for an int32", str(n).encode()) for n in (2**31, -(2**31) - 1, BEYOND, 2**64))
         yield from (Bad(text, text.encode()) for text in ("-1", "-2147483648", "1e400"))
         yield Bad("2^31-1", str(2**31 - 1).encode(), TAKEN_OR_REFUSED)
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        yield from (Bad(f"{text} for a truth", text.encode()) for text in ('"x"', "5", "1.5", "NaN", "tru"))
     else:
         raise AssertionError(f"say what bad values of {field.full_name} are")
 
