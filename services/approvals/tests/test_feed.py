@@ -6,6 +6,8 @@ import asyncio
 import datetime as dt
 import random
 from collections import Counter
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -236,3 +238,35 @@ async def test_nothing_of_a_rolled_back_commit_is_told(quiet: World) -> None:
     assert await Feed(world.database).turn(Wanted().address, limit=10) == 1
     async with world.database.connection() as connection:
         assert await fetch_all(connection, "SELECT 1 FROM webhook_outbox") == []
+
+
+async def test_taking_and_ending_wait_for_no_flush_and_nothing_else_is_hurried(quiet: World) -> None:
+    await subscribe(quiet, "https://example.com/a")
+    await happen(quiet)
+    store, feed = Deliveries(quiet.database), Feed(quiet.database)
+    seen: list[tuple[str, str]] = []
+
+    @asynccontextmanager
+    async def watched():
+        """A connection whose setting is looked at when the transaction is about to end, and after."""
+        async with connection.transaction():
+            yield connection
+            seen.append((await setting(), ""))
+        seen[-1] = (seen[-1][0], await setting())
+
+    async def setting() -> str:
+        return (await fetch_all(connection, "SHOW synchronous_commit"))[0][0]
+
+    async def watched_transaction(work):
+        async with watched() as found:
+            return await work(found)
+
+    async with quiet.database.connection() as connection:
+        await connection.execute("SET synchronous_commit = on")  # as it is where the server's settings are no test's
+        database = SimpleNamespace(connection=watched, transaction=watched_transaction)
+        feed._database = store._database = database
+        assert await feed.turn(Wanted().address, limit=10) == 1
+        (job,) = await store.take(ROOM, lease=60)
+        assert await store.end([Outcome(job, "delivered", began=1.0, entry="{}")]) == {job.id}
+        await connection.execute("RESET synchronous_commit")
+    assert seen == [("off", "on")] * 3

@@ -110,6 +110,9 @@ class Delivery:
     body: str = ""
 
 
+# Taking and ending wait for no flush to disk: every delivery would wait with them. What a crash of the server takes back
+# was sent and is sent again under the same id, as after any crash between sending and recording.
+UNFLUSHED = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 # The subscriptions with something pending are found by skipping through the index, so what it costs is one look for
 # each of them, however much waits for it.
 _DUE = """
@@ -137,10 +140,10 @@ WITH RECURSIVE q (webhook_id) AS (
 )
 UPDATE webhook_deliveries t SET claim = t.claim + 1, next_at = now() + make_interval(secs => %(lease)s)
 FROM (SELECT * FROM known UNION ALL SELECT * FROM new) p, webhook_messages m
-WHERE t.id = p.id AND m.id = t.message_id AND t.status = 'pending'
+WHERE t.id = p.id AND m.id = t.message_id AND t.status = 'pending' AND {UNFLUSHED}
 RETURNING t.id, t.claim, t.webhook_id, p.version, t.attempts, t.unfiltered, t.run_id, t.message_id, m.body
 """  # noqa: S608 - no input in it
-_END = """
+_END = f"""
 UPDATE webhook_deliveries t SET status = d.status, attempts = t.attempts + CASE WHEN d.entry = '' THEN 0 ELSE 1 END,
     log = CASE WHEN d.entry = '' THEN t.log ELSE (t.log || d.entry)[greatest(1, cardinality(t.log) + 2 - %s):] END,
     next_at = now() + make_interval(secs => d.delay), first_at = coalesce(t.first_at, to_timestamp(d.began)),
@@ -148,9 +151,9 @@ UPDATE webhook_deliveries t SET status = d.status, attempts = t.attempts + CASE 
     ended_at = CASE WHEN d.status <> 'pending' THEN now() END
 FROM unnest(%s::uuid[], %s::int[], %s::text[], %s::float8[], %s::float8[], %s::text[])
     AS d (id, claim, status, delay, began, entry)
-WHERE t.id = d.id AND t.claim = d.claim AND t.status = 'pending'
+WHERE t.id = d.id AND t.claim = d.claim AND t.status = 'pending' AND {UNFLUSHED}
 RETURNING t.id
-"""
+"""  # noqa: S608 - no input in it
 _d, _m = webhook_deliveries.c, webhook_messages.c
 _LISTED = select(
     _d.id, _d.webhook_id, _d.message_id, _d.run_id, _d.status, _d.attempts, _d.created_at, _d.first_at, _d.ended_at,

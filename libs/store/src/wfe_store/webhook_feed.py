@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from wfe_store.deliveries import UNFLUSHED
 from wfe_store.pool import Connection, Database, fetch_all, fetch_one
 from wfe_store.schema_webhooks import webhooks
 from wfe_store.webhooks import Webhook, _webhook
@@ -98,7 +99,8 @@ class Feed:
         async def work(connection: Connection) -> None:
             nonlocal done, held
             done, held = 0, set()
-            lock = await fetch_one(connection, "SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,))
+            # Without a flush of its own: what a crash of the server takes back is made again, with the same ids.
+            lock = await fetch_one(connection, f"SELECT pg_try_advisory_xact_lock(%s) AND {UNFLUSHED}", (_LOCK,))
             if lock is None or not lock[0]:
                 return
             entries = await fetch_all(
