@@ -6,9 +6,10 @@ import json
 
 import grpc
 import pytest
-from calls import CALLS, PUBLIC, SAMPLES, Api, Things, message_of, request_type, response_type
+from calls import CALLS, PUBLIC, Api, Things, message_of, request_type, response_type
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
+from samples import SAMPLES
 
 METHODS = sorted(CALLS)
 

@@ -110,8 +110,8 @@ class Delivery:
     body: str = ""
 
 
-# Taking and ending wait for no flush to disk: every delivery would wait with them. What a crash of the server takes back
-# was sent and is sent again under the same id, as after any crash between sending and recording.
+# Taking and ending wait for no flush to disk: every delivery would wait with them. What a crash of the server takes
+# back was sent and is sent again under the same id, as after any crash between sending and recording.
 UNFLUSHED = "(SELECT set_config('synchronous_commit', 'off', true)) = 'off'"
 # The subscriptions with something pending are found by skipping through the index, so what it costs is one look for
 # each of them, however much waits for it.
