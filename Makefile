@@ -9,10 +9,10 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry soak chaos parked clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install everything into .venv; does nothing when nothing changed
 	@tools/setup.sh
@@ -68,6 +68,9 @@ chaos: setup ## Kill parts under load for CHAOS_MINUTES (10), by CHAOS_SEED, and
 
 parked: setup ## Measure a sweep beside a million parked runs
 	@exec $(BIN)/python -m tools.chaos.parked
+
+bench-webhooks: setup ## Measure deliveries of webhooks (ARGS="--deliveries 5000" for less)
+	@exec $(BIN)/python -m tools.bench.webhooks $(ARGS)
 
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

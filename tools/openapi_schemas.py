@@ -16,11 +16,13 @@ _APPROVAL_STATUS = [
 _RISKS = ["low", "medium", "high"]
 _ROLES = ["viewer", "operator", "author", "approver", "admin", "breakglass"]
 _KINDS = ["person", "agent", "service"]
+_SIGNATURES = ["v1", "v1a"]
+_SCHEMES = ["standard", "github"]
 
 #: Values of the strings that have a fixed vocabulary. Those of answers must all stand in the field's comment.
 VALUES: dict[str, list[str]] = {
     "Workflow.status": _RUN_STATUS,
-    "Workflow.trigger_type": ["api", "fork", "schedule", "workflow", "signal"],
+    "Workflow.trigger_type": ["api", "fork", "schedule", "workflow", "signal", "webhook"],
     "Workflow.runner": ["active", "hibernating"],
     "Step.status": [
         "pending",
@@ -46,6 +48,16 @@ VALUES: dict[str, list[str]] = {
     "Principal.kind": _KINDS,
     "Principal.roles": _ROLES,
     "Key.roles": _ROLES,
+    "Webhook.status": ["enabled", "disabled"],
+    "Webhook.disabled_reason": ["asked", "gone", "failing"],
+    "Webhook.signature": _SIGNATURES,
+    "Delivery.status": ["pending", "delivered", "failed", "filtered"],
+    "Hook.scheme": _SCHEMES,
+    "HookReceipt.status": ["started", "filtered"],
+    "CreateWebhookRequest.signature": _SIGNATURES,
+    "CreateHookRequest.scheme": _SCHEMES,
+    "ListDeliveriesRequest.status": ["pending", "delivered", "failed", "filtered"],
+    "RedeliverWebhookRequest.status": ["failed", "delivered", "all"],
     "ListWorkflowsRequest.status": _RUN_STATUS,
     "ListApprovalsRequest.status": [*_APPROVAL_STATUS, "all"],
     "CreatePrincipalRequest.kind": _KINDS,
@@ -55,7 +67,7 @@ VALUES: dict[str, list[str]] = {
 #: Vocabularies a comment names by another field's.
 _SAID_ELSEWHERE = frozenset({"Key.roles"})
 #: Strings that are empty while they have nothing to say.
-_MAY_BE_EMPTY = frozenset({"Approval.on_expiry"})
+_MAY_BE_EMPTY = frozenset({"Approval.on_expiry", "Webhook.disabled_reason"})
 
 _SCALARS: dict[int, dict[str, Any]] = {
     Field.TYPE_BOOL: {"type": "boolean"},

@@ -68,11 +68,18 @@ async def engine(request: pytest.FixtureRequest, name: str, **changes: Any) -> A
         "WFE_EGRESS_ALLOW": "127.0.0.1",
         "PYTHONPATH": os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH")))),
     }
+    everywhere = {
+        "WFE_EGRESS_ALLOW": "127.0.0.1",
+        "WFE_WEBHOOK_HTTP": "true",
+        "WFE_WEBHOOK_SCHEDULE": "[0, 0.3, 0.3, 0.3]",
+        "WFE_WEBHOOK_ATTEMPT_SECONDS": "3",
+    }
     settings = StackSettings(
         folder=folder / "data",
         postgres=TEST_SETTINGS,
         handlers=("wfe_executor.demo", "e2e_handlers"),
         executor_environment=executing | changes.pop("executor_environment"),
+        environment=everywhere | changes.pop("environment", {}),
         # A part that dies by itself is a failure, not something to mend in silence.
         restarts=False,
         **changes,

@@ -45,6 +45,12 @@ MAY: dict[str, str | None] = {
     "GetSelf": ANYBODY,
     **dict.fromkeys(("CreatePrincipal", "ListPrincipals", "CreateGroup", "ListGroups", "AddGroupMember"), "admin"),
     **dict.fromkeys(("RemoveGroupMember", "CreateKey", "ListKeys", "RotateKey", "RevokeKey"), "admin"),
+    **dict.fromkeys(("CreateWebhook", "DeleteWebhook", "EnableWebhook", "DisableWebhook"), "admin"),
+    "RotateWebhookSecret": "admin",
+    **dict.fromkeys(("ListWebhooks", "GetWebhook", "PingWebhook"), OPERATE),
+    **dict.fromkeys(("ListDeliveries", "GetDelivery", "RedeliverWebhook"), OPERATE),
+    **dict.fromkeys(("CreateHook", "ListHooks", "GetHook", "DeleteHook"), OPERATE),
+    "ReceiveHook": None,
     # Its token is its credential.
     **dict.fromkeys(("AnswerCallback", "GetLink", "DecideByLink"), None),
     "GetReadiness": None,
@@ -73,8 +79,14 @@ async def role_keys(rest_as) -> dict[str, str | None]:
     return keys
 
 
+#: Calls let in by a signature over their body alone: without one they are refused to everybody alike.
+SIGNED = {"ReceiveHook"}
+
+
 def expected(name: str, who: str) -> int:
     """401, 403, or 0 for a call that gets further."""
+    if name in SIGNED:
+        return 401
     allowed = MAY[name]
     if allowed is None:
         return 0

@@ -22,6 +22,7 @@ from wfe.api.v1 import (
     system_service_pb2,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
+    webhook_service_pb2_grpc,
     workflow_service_pb2_grpc,
 )
 from wfe_servicekit.auth import Authenticator
@@ -43,6 +44,8 @@ SERVICES = {
     "BlobService": blob_service_pb2_grpc,
     "ExplainService": explain_service_pb2_grpc,
     "SystemService": system_service_pb2_grpc,
+    "WebhookService": webhook_service_pb2_grpc,
+    "HookService": webhook_service_pb2_grpc,
 }
 
 
@@ -130,6 +133,10 @@ def test_admin_may_do_everything_and_no_row_has_unknown_roles() -> None:
         ("IdentityService/CreateKey", {"admin"}),
         ("IdentityService/GetSelf", AUTHENTICATED),
         ("SystemService/GetReadiness", PUBLIC),
+        ("WebhookService/CreateWebhook", {"admin"}),
+        ("WebhookService/RedeliverWebhook", {"operator", "admin"}),
+        ("HookService/CreateHook", {"operator", "admin"}),
+        ("HookService/ReceiveHook", PUBLIC),
     ],
 )
 def test_rows_of_the_policy(method: str, roles: Any) -> None:

@@ -172,7 +172,7 @@ async def test_no_table_with_rows_of_runs_is_forgotten(connection):
         " WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relnamespace = 'public'::regnamespace"
     )
     partitioned = set(PARTITIONED) - {"runs"}  # its column is id
-    assert {row[0] for row in await cursor.fetchall()} == partitioned | set(retention.BESIDE)
+    assert {row[0] for row in await cursor.fetchall()} == partitioned | {*retention.BESIDE, *retention.BY_OWN_AGE}
     assert set(retention.ARCHIVED) <= partitioned | set(retention.BESIDE) | {"runs"}
 
 

@@ -31,6 +31,7 @@ from wfe.api.v1 import (
     secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 from yarl import URL
@@ -46,6 +47,7 @@ FILES = (
     secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 

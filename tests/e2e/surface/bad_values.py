@@ -105,6 +105,8 @@ def _scalars(field: FieldDescriptor) -> Iterator[Bad]:
     elif field.cpp_type == FieldDescriptor.CPPTYPE_INT64:
         yield from (Bad(f"{text} for an integer", text.encode()) for text in ('"x"', "1.5", "true", '""', "NaN"))
         yield from (Bad(str(n), str(n).encode()) for n in (-1, -(2**63), 2**63, 2**64, 2**63 - 1))
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        yield from (Bad(f"{text} for a truth", text.encode()) for text in ('"x"', "5", "1.5", "NaN", "tru"))
     else:
         raise AssertionError(f"say what bad values of {field.full_name} are")
 

@@ -6,7 +6,10 @@ covered from its first day.
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import hashlib
+import hmac
 import importlib
 import json
 import pkgutil
@@ -66,7 +69,9 @@ steps:
       expires: {{after: 24h, then: reject}}
       risk: low
 """
-PUBLIC = frozenset({"GetReadiness", "AnswerCallback", "GetLink", "DecideByLink"})
+PUBLIC = frozenset({"GetReadiness", "AnswerCallback", "GetLink", "DecideByLink", "ReceiveHook"})
+#: Calls that another system makes, with a body of its own and a signature over it: all that is wrong with them is 401.
+SIGNED = frozenset({"ReceiveHook"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,14 @@ class Things:
     def fields(self, method: str) -> Fields:
         """The request of a method's sample."""
         return {name: self._filled(value) for name, value in SAMPLES[method].fields.items()}
+
+    def headers(self, method: str) -> dict[str, str]:
+        """What the sample needs beside its credentials: of a signed call the signature, as GitHub makes it."""
+        if method not in SIGNED:
+            return {}
+        body = base64.b64decode(self.fields(method)["body"]["data"])
+        digest = hmac.new(self.ids["door_secret"].encode(), body, hashlib.sha256).hexdigest()
+        return {"x-hub-signature-256": f"sha256={digest}"}
 
     def _filled(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -135,6 +148,9 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
     now = dt.datetime.now(dt.UTC)
     soon, later = [(now + dt.timedelta(days=days)).isoformat().replace("+00:00", "Z") for days in (1, 30)]
     delegation = await rest.post("/api/v1/delegations", {"delegate": deputy, "ends_at": later})
+    webhook = await rest.post("/api/v1/webhooks", {"url": "https://127.0.0.1:9", "event_types": ["webhook.ping"]})
+    delivery = await rest.post(f"/api/v1/webhooks/{webhook['id']}/ping")
+    hook = await rest.post("/api/v1/hooks", {"template_id": template["id"], "scheme": "github"})
     secret = f"S{name}"
     await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
     return Things(
@@ -151,6 +167,11 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
             "delegation": delegation["id"],
             "soon": soon,
             "later": later,
+            "webhook": webhook["id"],
+            "delivery": delivery["id"],
+            "hook": hook["id"],
+            "door": hook["id"],
+            "door_secret": hook["secret"],
             "template": template["id"],
             "template_name": name,
             "source": source,
@@ -237,9 +258,9 @@ class Api:
             text = b"" if stream and answer.status == 200 else await answer.read()
             return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, text)
 
-    async def call(self, method: str, fields: Fields) -> Answer:
+    async def call(self, method: str, fields: Fields, headers: dict[str, str] | None = None) -> Answer:
         """A call of a method with these fields, wherever REST has them."""
-        return await self.send(*request_of(method, fields))
+        return await self.send(*request_of(method, fields), headers)
 
 
 def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
@@ -247,6 +268,8 @@ def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
     call = CALLS[method]
     rest = {name: value for name, value in fields.items() if name not in call.path_fields}
     target = filled(call.path, fields)
+    if method in SIGNED:
+        return call.verb, target, base64.b64decode(rest["body"]["data"])
     if call.body:
         return call.verb, target, json.dumps(rest).encode()
     return call.verb, target + query_of(rest), None

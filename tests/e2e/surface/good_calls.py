@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,9 +27,10 @@ class Sample:
 #: What belongs to an owner and has an id that cannot be guessed.
 OWNED = (
     "$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob",
-    "$review", "$delegation",
+    "$review", "$delegation", "$webhook", "$delivery", "$hook",
 )  # fmt: skip
 _RUN = {"id": "$run"}
+_WEBHOOK = {"id": "$webhook"}
 _REVIEW = {"approval_id": "$review"}
 _TEMPLATE = {"id": "$template"}
 _MEMBER = {"id": "$group", "principal_id": "$principal"}
@@ -199,4 +201,52 @@ SAMPLES: dict[str, Sample] = {
     "ExplainWorkflow": Sample(fields=_RUN),
     "ExplainQueue": Sample(fields={"queue": "default"}),
     "GetBlob": Sample(fields={"id": "$mended", "blob_id": "$blob", "offset": 1, "limit": 10}),
+    "CreateWebhook": Sample(
+        fields={
+            "url": "https://127.0.0.1:9/events",
+            "event_types": ["run.*"],
+            "name": "n",
+            "filter": "event.data.seq > 1",
+            "ordered": True,
+            "signature": "v1a",
+        }
+    ),
+    "ListWebhooks": Sample(fields={"limit": 10, "offset": 0}),
+    "GetWebhook": Sample(fields=_WEBHOOK),
+    "DeleteWebhook": Sample(fields=_WEBHOOK),
+    "EnableWebhook": Sample(fields=_WEBHOOK),
+    "DisableWebhook": Sample(fields=_WEBHOOK),
+    "RotateWebhookSecret": Sample(fields={**_WEBHOOK, "overlap_seconds": 60}),
+    "PingWebhook": Sample(fields=_WEBHOOK),
+    "ListDeliveries": Sample(fields={**_WEBHOOK, "status": "failed", "limit": 10, "offset": 0}),
+    "GetDelivery": Sample(fields={**_WEBHOOK, "delivery_id": "$delivery"}),
+    "RedeliverWebhook": Sample(
+        fields={**_WEBHOOK, "delivery_id": "", "since": "2026-01-02T03:04:05Z", "status": "all"}
+    ),
+    "CreateHook": Sample(
+        fields={
+            "template_id": "$template",
+            "version": 1,
+            "name": "n",
+            "scheme": "standard",
+            "filter": "body.n > 0",
+            "input": {"text": "body.text"},
+            "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "signal": "",
+            "workflow": "",
+        }
+    ),
+    "ListHooks": Sample(fields={"limit": 10, "offset": 0}),
+    "GetHook": Sample(fields={"id": "$hook"}),
+    "DeleteHook": Sample(fields={"id": "$hook"}),
+    # Named apart: to a stranger a hook is no missing thing, but a signature that is not right.
+    "ReceiveHook": Sample(
+        fields={
+            "id": "$door",
+            "body": {
+                "content_type": "application/json",
+                "data": base64.b64encode(b'{"text": "b"}').decode(),
+            },
+        }
+    ),
 }

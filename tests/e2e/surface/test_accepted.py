@@ -52,7 +52,7 @@ async def prepared(new_things, first: Api, second: Api, method: str) -> tuple[Th
 @pytest.mark.parametrize("method", METHODS)
 async def test_over_rest(api, http, people, new_things, document, method):
     things, caller = await prepared(new_things, api, Api(http, api.url, people["wilma"]), method)
-    answer = await caller.call(method, things.fields(method))
+    answer = await caller.call(method, things.fields(method), things.headers(method))
     operation = document["paths"][CALLS[method].path][CALLS[method].verb.lower()]
     (status,) = (status for status in operation["responses"] if status < "300")
     assert (str(answer.status), answer.body[:500]) == (status, answer.body[:500])
@@ -68,7 +68,8 @@ async def test_over_rest(api, http, people, new_things, document, method):
 async def test_over_grpc(stack, api, http, people, new_things, method):
     things, caller = await prepared(new_things, api, Api(http, api.url, people["wilma"]), method)
     call = CALLS[method]
-    metadata = None if method in PUBLIC else [("authorization", f"Bearer {caller.key}")]
+    metadata = [] if method in PUBLIC else [("authorization", f"Bearer {caller.key}")]
+    metadata += things.headers(method).items()
     async with grpc.aio.insecure_channel(stack.grpc) as channel:
         make = channel.unary_stream if call.method.server_streaming else channel.unary_unary
         stub = make(

@@ -85,7 +85,10 @@ async def rotate_key(
         finally:
             await database.close()
     out = show.console()
-    out.print(f"key {ring.current.hex()}: {done.secrets} secrets and {done.values} values sealed anew")
+    out.print(
+        f"key {ring.current.hex()}: {done.secrets} secrets, {done.values} values"
+        f" and {done.signing} of webhooks and hooks sealed anew"
+    )
     if remaining:
         raise Failed(f"{remaining} are not sealed with it ({done.unreadable} that no key opens); the old keys stay")
     if forget and len(keys) > 1:

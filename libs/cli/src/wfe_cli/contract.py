@@ -24,6 +24,7 @@ from wfe.api.v1 import (
     secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 
@@ -39,6 +40,7 @@ _FILES = (
     secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 
@@ -71,7 +73,10 @@ def routes() -> tuple[Route, ...]:
                 verb = rule.WhichOneof("pattern")
                 path = getattr(rule, verb)
                 pattern = re.compile(re.sub(r"\{[^}]*\}", "[^/]+", path))
-                found.append(Route(verb.upper(), path, pattern, method.input_type))
+                request = method.input_type
+                if rule.body not in ("", "*"):
+                    request = request.fields_by_name[rule.body].message_type  # the body is this field alone
+                found.append(Route(verb.upper(), path, pattern, request))
     return tuple(found)
 
 
@@ -95,7 +100,7 @@ def check(method: str, path: str, body: Any) -> None:
 
 
 def _check_fields(message: Descriptor, value: Any, where: str) -> None:
-    if message.full_name.startswith("google.protobuf.") or not isinstance(value, dict):
+    if message.full_name.startswith("google.") or not isinstance(value, dict):
         return
     fields = message.fields_by_name
     camel = {field.json_name: field for field in message.fields}

@@ -20,6 +20,7 @@ from wfe_cli import (
     runs,
     secrets,
     up,
+    webhooks,
 )
 from wfe_cli.commands import Target, aim
 
@@ -54,5 +55,7 @@ app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(admin.app, name="admin")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(webhooks.hooks, name="hooks")
 raw.register(app)
 doctor.register(app)

@@ -114,5 +114,28 @@ POLICY: Final[Policy] = {
     **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
     **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
     **_rows("ExplainService", _READ, "ExplainWorkflow", "ExplainQueue"),
+    # Where an owner's events go is the administrator's to say; that they arrive, the operators' to see to.
+    **_rows(
+        "WebhookService",
+        _ADMIN,
+        "CreateWebhook",
+        "DeleteWebhook",
+        "EnableWebhook",
+        "DisableWebhook",
+        "RotateWebhookSecret",
+    ),
+    **_rows(
+        "WebhookService",
+        _OPERATE,
+        "ListWebhooks",
+        "GetWebhook",
+        "PingWebhook",
+        "ListDeliveries",
+        "GetDelivery",
+        "RedeliverWebhook",
+    ),
+    **_rows("HookService", _OPERATE, "CreateHook", "ListHooks", "GetHook", "DeleteHook"),
+    # The signature of the call is its credentials; the use case checks it before anything else.
+    **_rows("HookService", PUBLIC, "ReceiveHook"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

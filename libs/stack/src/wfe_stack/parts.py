@@ -166,7 +166,8 @@ def services(plan: Plan) -> list[Part]:
         for number, port in enumerate(plan.scheduler_ports, 1)
     ]
     parts += [
-        _service(plan, "approvals", number, port, database) for number, port in enumerate(plan.approvals_ports, 1)
+        _service(plan, "approvals", number, port, {**database, **sealing})
+        for number, port in enumerate(plan.approvals_ports, 1)
     ]
     parts += [_service(plan, "executor", number, None, executing) for number in range(1, settings.executors + 1)]
     return parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -112,15 +113,21 @@ class Rows:
         return [encode(column) for encode, column in zip(self.part.encoders, columns, strict=True)]
 
 
+def _nobody(_owner: UUID) -> bool:
+    return False
+
+
 class Batch:
     """The rows of a cycle, by part.
 
     Args:
         now: Moment of everything in it; Unix seconds by the run store's clock.
+        told_outside: Whether events of an owner may have to be told outside: it has subscriptions, as far as is known.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, told_outside: Callable[[UUID], bool] = _nobody) -> None:
         self.now = now
+        self._told_outside = told_outside
         self.runs = Rows(sql.RUNS)
         self.keys = Rows(sql.KEYS)
         self.new_runs = Rows(sql.NEW_RUNS)
@@ -151,6 +158,7 @@ class Batch:
         self.children_ended = Rows(sql.CHILDREN_ENDED)
         self.snapshots = Rows(sql.SNAPSHOTS)
         self.events = Rows(sql.EVENTS)
+        self.outbox = Rows(sql.OUTBOX)
 
     def parts(self) -> list[Rows]:
         """Those that have rows, in the order of locks: runs first, then what hangs on them."""
@@ -159,7 +167,7 @@ class Batch:
             self.again, self.finished, self.rolled_back, self.undone, self.revised, self.steps, self.redispatch,
             self.dispatch, self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.noted,
             self.signals, self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots,
-            self.events,
+            self.events, self.outbox,
         )  # fmt: skip
         return [part for part in every if part.rows]
 
@@ -173,6 +181,8 @@ class Batch:
                 actor, reason = event.by, event.comment
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
             seq += 1
+        if seq > write.first_seq and self._told_outside(write.owner):
+            self.outbox.add(write.owner, run, write.first_seq, seq - 1)
         for effects in write.effects:
             self._effects(write, effects)
         if write.is_child and write.state.status in ENDED:

@@ -40,7 +40,10 @@ BESIDE = (
     "sealed_values",
     "signals",
     "timers",
+    "webhook_outbox",
 )
+#: Those that are kept by an age of their own: what was told outside is asked about by its receivers, not by its runs.
+BY_OWN_AGE = ("webhook_messages", "webhook_deliveries", "hook_receipts")
 #: Tables an archive has: what a run did and was told. Sealed values stay sealed and go.
 ARCHIVED = (*PARTITIONED, "gates", "gate_votes", "gate_notes", "signals")
 _MONTH = re.compile(r"runs_(\d{4})(\d{2})")

@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from wfe_store import schema_gates as schema_gates
+from wfe_store import schema_webhooks as schema_webhooks
 from wfe_store.columns import METADATA as METADATA
 from wfe_store.columns import MOMENT, TEXTS, may, must
 

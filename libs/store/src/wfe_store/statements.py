@@ -1,12 +1,6 @@
 """The statements of a commit cycle. Each takes arrays, one element a row, and is part of a commit at most once.
 
-A part is written as common table expressions, so that the parts of a cycle make one statement: one message to the
-server, one answer, one transaction (see `wfe_store.commit`). Where a decision stands on what a part finds, the part
-counts its rows; another number than was sent ends in `wfe_expect`, which refuses the transaction, and the cycle then
-decides its runs one by one.
-
-In a part, `{d}` stands for its rows and `{now}` for the moment of the commit. Moments travel as float8 seconds of
-Unix time.
+Moments travel as float8 seconds of Unix time. What a part is made of is said in `wfe_store.part`.
 """
 
 from __future__ import annotations
@@ -60,6 +54,19 @@ EVENTS = Part(
 new_events AS (
     INSERT INTO events (run_id, seq, at, type, actor, reason, data)
     SELECT d.run_id, d.seq, {now}, d.type, d.actor, d.reason, d.data FROM {d}
+)
+""",
+)
+
+#: Runs with new events of owners that have subscriptions. The caller knows which owners those are, or, for a while
+#: after it lost sight of them, asks for all: what counts is what is stored.
+OUTBOX = Part(
+    "owner_id uuid, run_id uuid, first_seq int, last_seq int",
+    """
+new_outbox AS (
+    INSERT INTO webhook_outbox (owner_id, run_id, first_seq, last_seq)
+    SELECT d.owner_id, d.run_id, d.first_seq, d.last_seq FROM {d}
+    WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.owner_id = d.owner_id AND w.disabled_at IS NULL)
 )
 """,
 )

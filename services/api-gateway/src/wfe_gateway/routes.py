@@ -15,7 +15,10 @@ __all__ = ["APPROVALS", "SCHEDULER", "grpc_routes", "rest_routes"]
 SCHEDULER = "scheduler"
 APPROVALS = "approvals"
 
-_OF_APPROVALS = frozenset(f"{PACKAGE}.{name}" for name in ("ApprovalService", "IdentityService", "LinkService"))
+_OF_APPROVALS = frozenset(
+    f"{PACKAGE}.{name}"
+    for name in ("ApprovalService", "HookService", "IdentityService", "LinkService", "WebhookService")
+)
 #: Served by the scheduler to gRPC callers only.
 _GRPC_ONLY = (
     "grpc.health.v1.Health",

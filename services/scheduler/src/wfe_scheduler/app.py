@@ -51,6 +51,7 @@ from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
+from wfe_scheduler.asks import Asks
 from wfe_scheduler.callbacks import Callbacks
 from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
@@ -66,6 +67,7 @@ from wfe_scheduler.limits import Admission
 from wfe_scheduler.metrics import Meter, read_gauges
 from wfe_scheduler.plans import Plans
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.subscribers import PERIOD, Subscribers
 from wfe_scheduler.survey import Survey
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
@@ -137,6 +139,8 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         async with database.connection() as connection:
             return (await fences(connection, [(run, no)])).get((run, no))
 
+    subscribers = Subscribers(database)
+    await subscribers.run_once()
     teller_ref: list[Teller] = []
     gates_ref: list[Gates] = []
     cycle = Cycle(
@@ -152,6 +156,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         untold=lambda run: gates_ref[0].untold(run),
         committed=lambda outcome: _committed(outcome, teller_ref[0], meter, traces),
         answered=lambda outcome: teller_ref[0].answered(outcome),
+        told=subscribers.includes,
         cycles=settings.cycles,
         batch=settings.batch,
         snapshot_every=settings.snapshot_every,
@@ -202,6 +207,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     stack.spawn(dispatcher.run(), "claims")
     await _listen(bus, scheduler, clock, dispatcher, watchers, plans, gates)
     await executors.subscribe()
+    await Asks(bus, engine).subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
@@ -211,6 +217,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         stack.loop(
             PeriodicLoop(Survey(database, 6 * settings.survey_seconds).run_once, settings.survey_seconds, "survey")
         )
+    stack.loop(PeriodicLoop(subscribers.run_once, PERIOD, "subscribers"))
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
     readiness = Readiness()

@@ -25,7 +25,6 @@ from wfe_engine.state import ENDED, is_parked
 from wfe_engine.turn import Env
 from wfe_engine.values import Deferred
 from wfe_store import commit as store
-from wfe_store.batch import Batch
 from wfe_store.commit import Lost, Stopped, Unknown
 from wfe_store.wire import Wire
 
@@ -35,7 +34,7 @@ from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.ids import new_id
 from wfe_scheduler.reader import Reader
-from wfe_scheduler.work import Outcome, Stale, Work, was_committed
+from wfe_scheduler.work import Outcome, Stale, Work, batch_of, was_committed
 
 _log = structlog.get_logger("wfe.scheduler.cycle")
 
@@ -52,6 +51,7 @@ class Cycle:
         untold: Decisions of a run's gates that the run has not taken in yet, as items.
         committed: Told of every committed cycle, before its items are answered.
         answered: Told after they were.
+        told: Whether an owner's events go to the outbox.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Cycle:
         untold: Callable[[UUID], Awaitable[list[Item]]],
         committed: Callable[[Outcome], None],
         answered: Callable[[Outcome], None],
+        told: Callable[[UUID], bool] = lambda _owner: False,
         cycles: int = 2,
         batch: int = 512,
         snapshot_every: int = 0,
@@ -85,6 +86,7 @@ class Cycle:
         self._untold = untold
         self._committed = committed
         self._answered = answered
+        self._told = told
         self._batch = batch
         self._snapshot_every = snapshot_every
         self._inbox: deque[Item] = deque()
@@ -283,9 +285,7 @@ class Cycle:
     async def _commit(self, connection: Wire | None, works: list[Work]) -> Wire | None:
         # By id: the order in which all schedulers lock runs.
         works.sort(key=lambda work: work.entry.run)
-        batch = Batch(works[0].now)
-        for work in works:
-            batch.add(work.write())
+        batch = batch_of(works, self._told)
         try:
             if connection is None or connection.closed:
                 connection = await store.connect(self._url, self._name)
@@ -375,10 +375,8 @@ class Cycle:
                 work, item.fresh = Work(entry, self._clock.now()), True
                 if not self._decide(work, item):
                     return connection
-                batch = Batch(work.now)
-                batch.add(work.write())
                 assert connection is not None
-                stopped = await store.commit(connection, batch)
+                stopped = await store.commit(connection, batch_of([work], self._told))
                 self._finish([work], stopped)
                 return connection
             except (Lost, Unknown, Unavailable) as lost:

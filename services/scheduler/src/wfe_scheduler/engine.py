@@ -88,6 +88,7 @@ class Engine:
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
+        trigger: str = "api",
     ) -> StartedRun:
         """Start a run and answer once it is durable.
 
@@ -105,14 +106,11 @@ class Engine:
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)
-            new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
+            new = self._new(caller, published, shown, labels, trigger, idempotency_key, body_hash)
             new.sealed = sealed
+            template = str(published.template)
             command = cmd.Start(
-                template=str(published.template),
-                template_version=published.version,
-                trigger="api",
-                input=shown,
-                labels=labels,
+                template=template, template_version=published.version, trigger=trigger, input=shown, labels=labels
             )
             return await self._begin(caller, run, published, new, command, shown, labels, {})
 

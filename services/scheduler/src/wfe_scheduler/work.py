@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
 from wfe_engine.effects import Dispatch, Effects
 from wfe_engine.events import Event
-from wfe_store.batch import RunWrite, fence_of
+from wfe_store.batch import Batch, RunWrite, fence_of
 from wfe_store.commit import Stopped
 
 from wfe_scheduler.entries import Entry, Item
@@ -67,6 +70,14 @@ class Outcome:
     def __init__(self, works: list[Work], stopped: list[Stopped]) -> None:
         self.works = works
         self.stopped = stopped
+
+
+def batch_of(works: Sequence[Work], told: Callable[[UUID], bool]) -> Batch:
+    """What the works write, in the order of the runs' ids; `told` as `Batch` has it."""
+    batch = Batch(works[0].now, told)
+    for work in works:
+        batch.add(work.write())
+    return batch
 
 
 def lease_fence(work: Work) -> int:

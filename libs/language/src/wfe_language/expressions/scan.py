@@ -123,8 +123,8 @@ def parse_path(source: str) -> plan.Path | None:
     return plan.Path(match[1], parts, source)
 
 
-def references(source: str) -> list[Reference]:
-    """Every root an expression names, with the static path below it.
+def references(source: str, named: tuple[str, ...] | None = None) -> list[Reference]:
+    """Every root an expression names, with the static path below it; the roots of templates unless others are named.
 
     Errs on the side of naming too much: a comprehension's variable that is called vars, steps or run counts
     as the root; one that is called item, index, error or revision
@@ -134,7 +134,7 @@ def references(source: str) -> list[Reference]:
     bound = {
         name[0] for call, name, comma in zip(tokens, tokens[1:], tokens[2:], strict=False) if call[0] + comma[0] == "(,"
     }
-    roots = {*ROOTS, *(set(LOCALS) - bound)}
+    roots = {*ROOTS, *(set(LOCALS) - bound)} if named is None else set(named)
     found: list[Reference] = []
     for at, token in enumerate(tokens):
         if token.lastgroup != "name" or token[0] not in roots:

@@ -79,7 +79,7 @@ class Workflow(_message.Message):
     phase: _builtins.str
     """What the run is busy with when its status does not say it, e.g. compensating. Empty otherwise."""
     trigger_type: _builtins.str
-    """What started the run: api, fork, schedule, workflow or signal."""
+    """What started the run: api, fork, schedule, workflow, signal or webhook."""
     reason: _builtins.str
     """A short code of why the run is in its state, e.g. approval_rejected. Empty when there is nothing to say."""
     created_by: _builtins.str

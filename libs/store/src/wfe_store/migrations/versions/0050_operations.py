@@ -7,7 +7,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0050"
-down_revision = "0030"
+down_revision = "0040"
 
 
 def upgrade() -> None:
