@@ -71,10 +71,30 @@ class Sample:
 
 
 #: What belongs to an owner and has an id that cannot be guessed.
-_OWNED = ("$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob")
+_OWNED = (
+    "$run",
+    "$mended",
+    "$failed",
+    "$template",
+    "$approval",
+    "$snapshot",
+    "$principal",
+    "$group",
+    "$key",
+    "$blob",
+    "$schedule",
+)
 _RUN = {"id": "$run"}
 _TEMPLATE = {"id": "$template"}
 _MEMBER = {"id": "$group", "principal_id": "$principal"}
+_SCHEDULE = {"id": "$schedule"}
+_TERMS: Fields = {
+    "labels": {"team": "a"},
+    "cron": "0 9 * * MON-FRI",
+    "time_zone": "Europe/Berlin",
+    "overlap": "queue",
+    "catch_up_seconds": 60,
+}
 SAMPLES: dict[str, Sample] = {
     "StartWorkflow": Sample(
         fields={
@@ -171,6 +191,26 @@ SAMPLES: dict[str, Sample] = {
             "limit": 10,
         }
     ),
+    "CreateSchedule": Sample(
+        fields={"name": "$new_name", "template_id": "$template", "version": 1, "input": {"text": "b"}, **_TERMS}
+    ),
+    "UpdateSchedule": Sample(
+        fields={
+            **_SCHEDULE,
+            "name": "$new_name",
+            "template_id": "$template",
+            "version": 1,
+            "input": {"text": "b"},
+            **_TERMS,
+            "expected_revision": 1,
+        }
+    ),
+    "ListSchedules": Sample(fields={"name": "$schedule_name", "limit": 10, "offset": 0}),
+    "GetSchedule": Sample(fields=_SCHEDULE),
+    "PauseSchedule": Sample(fields=_SCHEDULE),
+    "ResumeSchedule": Sample(fields=_SCHEDULE),
+    "DeleteSchedule": Sample(fields=_SCHEDULE),
+    "TriggerSchedule": Sample(fields={**_SCHEDULE, "reason": "why"}),
     "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
     "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
     "DeleteSecret": Sample(fields={"name": "$secret"}),
@@ -232,8 +272,12 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
     await wait_for(lambda: _settled(rest, failed), what="a failed run")
     secret = f"S{name}"
     await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
+    terms = {"name": name, "template_id": template["id"], "cron": "0 0 1 1 *"}
+    schedule = await rest.post("/api/v1/schedules", terms)
     return Things(
         {
+            "schedule": schedule["id"],
+            "schedule_name": name,
             "mended": mended,
             "failed": failed,
             "blob": waiting["steps"][0]["output"]["$blob"],

@@ -17,6 +17,7 @@ from google.protobuf.descriptor import Descriptor
 from wfe.api.v1 import (
     approval_service_pb2,
     identity_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
     template_service_pb2,
     workflow_service_pb2,
@@ -29,6 +30,7 @@ _FILES = (
     template_service_pb2,
     approval_service_pb2,
     identity_service_pb2,
+    schedule_service_pb2,
     system_service_pb2,
 )
 

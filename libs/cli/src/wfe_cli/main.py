@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import admin, approvals, authoring, identity, raw, runs, secrets, up
+from wfe_cli import admin, approvals, authoring, identity, raw, runs, schedules, secrets, up
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -38,6 +38,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(admin.app, name="admin")
 raw.register(app)

@@ -321,6 +321,40 @@ blobs = Table(
     _must("data", LargeBinary),
 )
 
+schedules = Table(
+    "schedules",
+    METADATA,
+    _must("id", Uuid),
+    _must("owner_id", Uuid),
+    _must("name", Text),
+    _must("template_id", Uuid),
+    _may("template_version", Integer),
+    _must("input", Text),
+    _must("labels", Text),
+    _must("cron", Text),
+    _must("time_zone", Text),
+    _must("overlap", Text),
+    _must("catch_up_seconds", Integer),
+    _must("revision", Integer),
+    _may("next_at", _MOMENT),
+    _must("reckoned_at", _MOMENT),
+    _may("paused_at", _MOMENT),
+    _must("created_by", Uuid),
+    _must("starter", Uuid),
+    _must("created_at", _MOMENT),
+    _must("updated_at", _MOMENT),
+)
+
+schedule_firings = Table(
+    "schedule_firings",
+    METADATA,
+    _must("schedule_id", Uuid),
+    _must("at", _MOMENT),
+    _must("status", Text),
+    _may("run_id", Uuid),
+    _must("reason", Text),
+)
+
 outbox = Table(
     "outbox",
     METADATA,

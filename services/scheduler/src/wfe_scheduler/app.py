@@ -16,6 +16,7 @@ from wfe.api.v1 import (
     blob_service_pb2_grpc,
     callback_service_pb2_grpc,
     mending_service_pb2_grpc,
+    schedule_service_pb2_grpc,
     secret_service_pb2_grpc,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -32,10 +33,12 @@ from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault
+from wfe_store.firings import Firings
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
+from wfe_store.schedules import Schedules
 from wfe_store.sealing import read_keys
 from wfe_store.secrets import Secrets
 from wfe_store.templates import Templates
@@ -43,6 +46,7 @@ from wfe_store.templates import Templates
 from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
 from wfe_scheduler.api.mending import MendingService
+from wfe_scheduler.api.schedules import ScheduleService
 from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
@@ -59,6 +63,7 @@ from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
 from wfe_scheduler.plans import Plans
+from wfe_scheduler.schedules import Scheduling
 from wfe_scheduler.seal import Sealer
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
@@ -170,6 +175,8 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     await executors.subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
+    firings = Firings(database)
+    stack.loop(PeriodicLoop(Scheduling(firings, engine).run_once, settings.sweep_seconds, "schedules"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
@@ -204,6 +211,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
                 BlobService(database),
                 "wfe.api.v1.BlobService",
+            ),
+            (
+                schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
+                ScheduleService(engine, Schedules(database), firings),
+                "wfe.api.v1.ScheduleService",
             ),
             (
                 secret_service_pb2_grpc.add_SecretServiceServicer_to_server,

@@ -14,13 +14,7 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.errors import (
-    InvalidInput,
-    NotFound,
-    ResourceExhausted,
-    StateConflict,
-    Unavailable,
-)
+from wfe_engine.errors import InvalidInput, NotFound, ResourceExhausted, StateConflict
 from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
@@ -48,6 +42,7 @@ from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
+from wfe_scheduler.readiness import readiness
 from wfe_scheduler.seal import Sealer, seal_variables
 from wfe_scheduler.unsealing import check_secrets, sealed_again
 from wfe_scheduler.watch import Nudges, Watchers
@@ -92,6 +87,10 @@ class Engine:
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
+        *,
+        trigger: str = "api",
+        actor: str = "",
+        reason: str = "",
     ) -> StartedRun:
         """Start a run and answer once it is durable.
 
@@ -109,16 +108,16 @@ class Engine:
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)
-            new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
+            new = self._new(caller, published, shown, labels, trigger, idempotency_key, body_hash)
             new.sealed = sealed
             command = cmd.Start(
                 template=str(published.template),
                 template_version=published.version,
-                trigger="api",
+                trigger=trigger,
                 input=shown,
                 labels=labels,
             )
-            return await self._begin(caller, run, published, new, command, shown, labels, {})
+            return await self._begin(caller, run, published, new, command, shown, labels, {}, reason, actor)
 
         return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
@@ -239,6 +238,7 @@ class Engine:
         labels: dict[str, str],
         records: dict[str, Record],
         reason: str = "",
+        actor: str = "",
     ) -> StartedRun:
         moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
         facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
@@ -253,7 +253,7 @@ class Engine:
             Values(shown, facts, dict(records)),
             new,
         )
-        await self._submit(run, command, caller, reason, entry=entry)
+        await self._submit(run, command, caller, reason, entry=entry, actor=actor)
         return StartedRun(
             run_id=run,
             template_id=published.template,
@@ -267,9 +267,11 @@ class Engine:
 
     # ---- acting
 
-    async def command(self, caller: Caller, run_id: UUID, command: cmd.Command, reason: str) -> None:
+    async def command(
+        self, caller: Caller, run_id: UUID, command: cmd.Command, reason: str, *, actor: str = ""
+    ) -> None:
         """Let a command happen to a run of the caller's owner, and answer once it is durable."""
-        await self._submit(run_id, command, caller, reason)
+        await self._submit(run_id, command, caller, reason, actor=actor)
 
     async def rollback(self, caller: Caller, run_id: UUID, snapshot_id: UUID, reason: str) -> None:
         """Go back to a snapshot."""
@@ -335,8 +337,9 @@ class Engine:
             return await load_runs(connection, list(runs))
 
     async def _submit(
-        self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, entry: Entry | None = None
-    ) -> None:
+        self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, actor: str = "",
+        entry: Entry | None = None,
+    ) -> None:  # fmt: skip
         if self._cycle.depth > self._most_waiting:
             raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -354,7 +357,7 @@ class Engine:
                 run,
                 command,
                 done,
-                actor="callback" if caller is None else f"principal:{caller.principal_id}",
+                actor=actor or ("callback" if caller is None else f"principal:{caller.principal_id}"),
                 reason=reason,
                 owner=None if caller is None else caller.owner_id,
                 entry=entry,
@@ -372,6 +375,10 @@ class Engine:
         """Whether a run of the owner is known here as one that has not ended."""
         return self._cycle.goes_on(owner_id, run_id)
 
+    async def published(self, owner_id: UUID, template_id: UUID, version: int | None) -> Published:
+        """The version of a template that a start would take."""
+        return await self._plans.resolve(owner_id, template_id, version)
+
     async def template_changed(self, template_id: UUID) -> None:
         """Tell every scheduler, this one first."""
         self._plans.changed(template_id)
@@ -379,20 +386,7 @@ class Engine:
 
     async def readiness(self) -> dict[str, str]:
         """Part by part, ok or what is wrong."""
-        parts = {"store": "ok", "bus": "ok", "approvals": "ok", "executors": "ok"}
-        try:
-            async with asyncio.timeout(2), self._database.connection() as connection:
-                if await live_handlers(connection) is None:
-                    parts["executors"] = "no executor is live"
-        except (Unavailable, TimeoutError):
-            parts["store"], parts["executors"] = "down", "unknown"
-        if not self._bus.is_connected:
-            return parts | {"bus": "down", "approvals": "unknown"}
-        try:
-            await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
-        except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
-            parts["approvals"] = "no answer"
-        return parts
+        return await readiness(self._database, self._bus)
 
     async def handlers(self) -> frozenset[str] | None:
         """Names of handlers that live executors know; None when no executor is live."""

@@ -10,6 +10,8 @@ import msgspec
 from wfe_engine.commands import Command
 from wfe_servicekit.calls import Caller
 
+from wfe_scheduler.plans import Published
+
 
 class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that was accepted.
@@ -62,13 +64,29 @@ class Engine(Protocol):
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
+        *,
+        trigger: str = "api",
+        actor: str = "",
+        reason: str = "",
     ) -> StartedRun:
         """Start a run of a published template; the newest version when none is named.
+
+        Args:
+            trigger: What starts it, as the run shows it.
+            actor: Of its first events; the caller when empty.
 
         Raises:
             InvalidInput: The input does not fit the template's variables; names every violation.
             NotFound, StateConflict: About the template.
             AlreadyExists: The key was used with another body.
+        """
+        ...
+
+    async def published(self, owner_id: UUID, template_id: UUID, version: int | None) -> Published:
+        """The version of a template that a start would take.
+
+        Raises:
+            NotFound, StateConflict: About the template.
         """
         ...
 
