@@ -19,6 +19,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 import wfe.api.v1
 from google.protobuf import descriptor_pool, json_format, message_factory
+from schedule_calls import SCHEDULES
 from wfe_gateway.api import Binding, bindings
 from wfe_stack.rest import Rest
 from wfe_stack.waiting import wait_for
@@ -71,30 +72,11 @@ class Sample:
 
 
 #: What belongs to an owner and has an id that cannot be guessed.
-_OWNED = (
-    "$run",
-    "$mended",
-    "$failed",
-    "$template",
-    "$approval",
-    "$snapshot",
-    "$principal",
-    "$group",
-    "$key",
-    "$blob",
-    "$schedule",
-)
+_OWNED = ("$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob")
+_OWNED += ("$schedule",)
 _RUN = {"id": "$run"}
 _TEMPLATE = {"id": "$template"}
 _MEMBER = {"id": "$group", "principal_id": "$principal"}
-_SCHEDULE = {"id": "$schedule"}
-_TERMS: Fields = {
-    "labels": {"team": "a"},
-    "cron": "0 9 * * MON-FRI",
-    "time_zone": "Europe/Berlin",
-    "overlap": "queue",
-    "catch_up_seconds": 60,
-}
 SAMPLES: dict[str, Sample] = {
     "StartWorkflow": Sample(
         fields={
@@ -191,26 +173,7 @@ SAMPLES: dict[str, Sample] = {
             "limit": 10,
         }
     ),
-    "CreateSchedule": Sample(
-        fields={"name": "$new_name", "template_id": "$template", "version": 1, "input": {"text": "b"}, **_TERMS}
-    ),
-    "UpdateSchedule": Sample(
-        fields={
-            **_SCHEDULE,
-            "name": "$new_name",
-            "template_id": "$template",
-            "version": 1,
-            "input": {"text": "b"},
-            **_TERMS,
-            "expected_revision": 1,
-        }
-    ),
-    "ListSchedules": Sample(fields={"name": "$schedule_name", "limit": 10, "offset": 0}),
-    "GetSchedule": Sample(fields=_SCHEDULE),
-    "PauseSchedule": Sample(fields=_SCHEDULE),
-    "ResumeSchedule": Sample(fields=_SCHEDULE),
-    "DeleteSchedule": Sample(fields=_SCHEDULE),
-    "TriggerSchedule": Sample(fields={**_SCHEDULE, "reason": "why"}),
+    **{name: Sample(fields=fields) for name, fields in SCHEDULES.items()},
     "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
     "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
     "DeleteSecret": Sample(fields={"name": "$secret"}),
