@@ -172,6 +172,22 @@ async def test_a_death_between_the_start_and_its_record_starts_nothing_twice(wor
     assert len(world.begun) == 1
 
 
+async def test_what_was_decided_on_a_firing_is_not_decided_again(world):
+    schedule = await world.make(overlap="skip")
+    world.later(minutes=1)
+    world.refuses = Unavailable("the bus is down")
+    with pytest.raises(Unavailable):
+        await world.sweep()
+    world.refuses = None
+    by_hand = await world.start(
+        Caller(world.owner, "", world.principal, "", "", frozenset(), frozenset()), world.template, None, {}, {}, "key",
+        b"", trigger="schedule", actor="", reason="",
+    )  # fmt: skip
+    await world.firings.triggered(schedule.id, world.now + dt.timedelta(seconds=1), by_hand.run_id)
+    await world.sweep()
+    assert await world.log(schedule) == [("12:01", "started")] * 2, "it was to start before that run began"
+
+
 async def test_skip_starts_nothing_while_a_run_goes_on(world):
     schedule = await world.make(overlap="skip")
     for _ in range(3):
