@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from wfe_engine.errors import InvalidInput, StateConflict, Unavailable
 from wfe_engine.plan import Block, Plan, Variable
-from wfe_scheduler.api.engine import StartedRun
+from wfe_scheduler.api.engine import StartedRun, StartOptions
 from wfe_scheduler.plans import Published
 from wfe_scheduler.schedules import Scheduling, reckon
 from wfe_servicekit.calls import Caller
@@ -96,9 +96,9 @@ class World:
 
     async def start(
         self, caller: Caller, template: uuid.UUID, version: Any, given: Any, labels: Any, key: str, body: bytes,
-        *, trigger: str, actor: str, reason: str,
+        options: StartOptions,
     ) -> StartedRun:  # fmt: skip
-        assert trigger == "schedule"
+        assert options.trigger == "schedule"
         if self.refuses is not None:
             raise self.refuses
         await asyncio.sleep(0)
@@ -112,7 +112,7 @@ class World:
                 run, caller.owner_id, template, caller.principal_id, self.now, self.now,
             )  # fmt: skip
             self.begun.append(("start", run))
-            self.reasons.append(reason)
+            self.reasons.append(options.reason)
         if self.dies:
             self.dies = False
             raise Died
@@ -181,7 +181,7 @@ async def test_what_was_decided_on_a_firing_is_not_decided_again(world):
     world.refuses = None
     by_hand = await world.start(
         Caller(world.owner, "", world.principal, "", "", frozenset(), frozenset()), world.template, None, {}, {}, "key",
-        b"", trigger="schedule", actor="", reason="",
+        b"", StartOptions(trigger="schedule"),
     )  # fmt: skip
     await world.firings.triggered(schedule.id, world.now + dt.timedelta(seconds=1), by_hand.run_id)
     await world.sweep()

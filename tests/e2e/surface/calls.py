@@ -84,6 +84,9 @@ SAMPLES: dict[str, Sample] = {
             "input": {"text": "b", "data": {"n": 1}},
             "version": 1,
             "labels": {"team": "a"},
+            "start_at": "2026-01-02T03:04:05Z",
+            "delay_seconds": 0,
+            "signal": {"name": "go", "payload": {"n": 1}},
         }
     ),
     "ListWorkflows": Sample(

@@ -104,12 +104,14 @@ def _run_created(state: RunState, event: ev.RunCreated, at: float) -> RunState:
         scopes=event.scopes or {"": Scope()},
         next_no=event.next_no,
         deadline=event.deadline,
+        start_at=event.start_at,
     )
 
 
 @_rule(ev.RunStarted)
 def _run_started(state: RunState, event: ev.RunStarted, at: float) -> RunState:
-    return replace(state, seq=state.seq + 1, status=RUNNING)
+    deadline = state.deadline if event.deadline is None else event.deadline
+    return replace(state, seq=state.seq + 1, status=RUNNING, start_at=None, deadline=deadline)
 
 
 @_rule(ev.RunPaused)
@@ -131,8 +133,10 @@ def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
         )
         for key, scope in state.scopes.items()
     }
-    deadline = None if state.deadline is None else state.deadline + event.paused_for
-    return replace(state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline)
+    deadline, start_at = (None if at is None else at + event.paused_for for at in (state.deadline, state.start_at))
+    return replace(
+        state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline, start_at=start_at
+    )  # fmt: skip
 
 
 def _settled(state: RunState) -> RunState:
@@ -208,6 +212,7 @@ def _run_retried(state: RunState, event: ev.RunRetried, at: float) -> RunState:
         fault=None,
         reason="",
         deadline=event.deadline,
+        start_at=None,
         scopes={key: replace(scope, fault=None) for key, scope in state.scopes.items()},
     )
 
@@ -231,6 +236,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         fault=None,
         reason="",
         deadline=event.deadline,
+        start_at=None,
     )
 
 

@@ -27,6 +27,7 @@ class LoadedRun(msgspec.Struct, kw_only=True):
         gates: The last gate of such steps.
         signals: Payloads of the signals no step has taken yet, by id.
         is_child: Another run waits for its end.
+        start_at: Moment it was to start at, as its start said; None for at once.
     """
 
     run: UUID
@@ -46,11 +47,12 @@ class LoadedRun(msgspec.Struct, kw_only=True):
     gates: dict[int, str]
     signals: dict[str, bytes]
     is_child: bool
+    start_at: datetime | None
 
 
 _RUNS = """
 SELECT id, owner_id, template_id, template_name, template_version, version, state, input, labels::text, created_by,
-    created_at, parent_run IS NOT NULL
+    created_at, parent_run IS NOT NULL, start_at
 FROM runs WHERE id = ANY(%b::uuid[])
 """
 _STEP_COLUMNS = """
@@ -193,6 +195,7 @@ def _run(row: tuple[Any, ...]) -> LoadedRun:
         gates={},
         signals={},
         is_child=row[11],
+        start_at=row[12],
     )
 
 

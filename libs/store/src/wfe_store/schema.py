@@ -130,6 +130,7 @@ runs = Table(
     _may("forked_snapshot", Uuid),
     _may("parent_run", Uuid),
     _may("parent_no", Integer),
+    _may("start_at", _MOMENT),
     _must("created_at", _MOMENT),
     _may("started_at", _MOMENT),
     _must("updated_at", _MOMENT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -34,7 +35,7 @@ from wfe_store.load import (
 )
 from wfe_store.pool import Database
 
-from wfe_scheduler.api.engine import StartedRun
+from wfe_scheduler.api.engine import StartedRun, StartOptions
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Entry, Item, run_facts
@@ -87,10 +88,7 @@ class Engine:
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
-        *,
-        trigger: str = "api",
-        actor: str = "",
-        reason: str = "",
+        options: StartOptions = StartOptions(),  # noqa: B008 - frozen
     ) -> StartedRun:
         """Start a run and answer once it is durable.
 
@@ -108,18 +106,24 @@ class Engine:
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)
-            new = self._new(caller, published, shown, labels, trigger, idempotency_key, body_hash)
+            new = self._new(caller, published, shown, labels, options.trigger, idempotency_key, body_hash)
             new.sealed = sealed
             command = cmd.Start(
                 template=str(published.template),
                 template_version=published.version,
-                trigger=trigger,
+                trigger=options.trigger,
                 input=shown,
                 labels=labels,
+                start_at=options.moment(new.created_at),
             )
+            reason, actor = options.reason, options.actor
             return await self._begin(caller, run, published, new, command, shown, labels, {}, reason, actor)
 
-        return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
+        started = await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
+        if options.signal is not None:
+            with contextlib.suppress(StateConflict):  # it has ended already, and waited for nothing
+                await self.signal(caller, started.run_id, *options.signal, options.reason, idempotency_key)
+        return started
 
     async def fork(
         self,
@@ -263,6 +267,7 @@ class Engine:
             labels=labels,
             created_at=new.created_at,
             created_by=caller.principal_id,
+            start_at=command.start_at,
         )
 
     # ---- acting

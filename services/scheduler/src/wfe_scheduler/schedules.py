@@ -21,7 +21,7 @@ from wfe_servicekit.calls import Caller
 from wfe_store.firings import Firings, Judged, Newest
 from wfe_store.schedules import Reckon, Schedule, Terms
 
-from wfe_scheduler.api.engine import StartedRun
+from wfe_scheduler.api.engine import StartedRun, StartOptions
 from wfe_scheduler.cron import Cron
 from wfe_scheduler.plans import Published
 
@@ -46,10 +46,7 @@ class Starts(Protocol):
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
-        *,
-        trigger: str,
-        actor: str,
-        reason: str,
+        options: StartOptions,
     ) -> StartedRun:
         """Start a run; the same key starts one."""
         ...
@@ -173,9 +170,11 @@ class Scheduling:
                 msgspec.json.decode(terms.labels),
                 KEY.format(id=schedule.id, at=at.astimezone(dt.UTC).isoformat()),
                 _BODY,
-                trigger="schedule",
-                actor=f"schedule:{schedule.id}",
-                reason=f"schedule {terms.name}, firing of {at:%FT%TZ}",
+                StartOptions(
+                    trigger="schedule",
+                    actor=f"schedule:{schedule.id}",
+                    reason=f"schedule {terms.name}, firing of {at:%FT%TZ}",
+                ),
             )
         except (Unavailable, ResourceExhausted):
             raise  # the next pass tries again

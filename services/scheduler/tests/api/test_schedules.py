@@ -152,9 +152,9 @@ async def test_a_run_by_hand_is_its_callers_and_on_record(world):
     made = await world.make(input={"tone": "plain"})
     run = await world.stub.TriggerSchedule(pb.TriggerScheduleRequest(id=made.id), metadata=world.bob)
     assert run.trigger_type == "schedule"
-    _, principal, _, _, given, _, key, _, more = world.engine.asked[-1]
+    _, principal, _, _, given, _, key, _, options, _ = world.engine.asked[-1]
     assert (str(principal) != made.starter, given, key) == (True, {"tone": "plain"}, None)
-    assert more["trigger"] == "schedule"
+    assert options.trigger == "schedule"
     shown = await world.stub.GetSchedule(pb.GetScheduleRequest(id=made.id), metadata=world.viewer)
     assert [(each.status, each.workflow_id) for each in shown.firings] == [("started", run.id)]
 

@@ -45,6 +45,7 @@ def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
         updated_at=at,
         runner="hibernating",
         epoch=1,
+        start_at=None if run.start_at is None else unix_moment(run.start_at),
     )
 
 
@@ -72,6 +73,7 @@ def workflow(run: Run, payloads: Payloads) -> workflow_pb2.Workflow:
         heartbeat_at=timestamp(run.heartbeat_at),
         events_total=run.seq,
         epoch=run.epoch,
+        start_at=timestamp(run.start_at),
     )
     if run.forked_from is not None:
         message.forked_from.workflow_id = str(run.forked_from)

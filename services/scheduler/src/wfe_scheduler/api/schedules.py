@@ -19,7 +19,7 @@ from wfe_store.firings import Firings
 from wfe_store.schedules import Firing, Schedule, Schedules, Terms
 
 from wfe_scheduler.api import mapping, requests
-from wfe_scheduler.api.engine import Engine
+from wfe_scheduler.api.engine import Engine, StartOptions
 from wfe_scheduler.cron import Cron
 from wfe_scheduler.schedules import check_scheduled, reckon
 
@@ -154,8 +154,7 @@ class ScheduleService(schedule_service_pb2_grpc.ScheduleServiceServicer):  # typ
             msgspec.json.decode(terms.labels),
             key,
             b"" if key is None else requests.body_hash("TriggerSchedule", request),
-            trigger="schedule",
-            reason=reason or f"schedule {terms.name}, triggered",
+            StartOptions(trigger="schedule", reason=reason or f"schedule {terms.name}, triggered"),
         )
         await self._firings.triggered(schedule, dt.datetime.fromtimestamp(run.created_at, dt.UTC), run.run_id)
         http_status(201)

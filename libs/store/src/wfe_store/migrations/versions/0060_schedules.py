@@ -45,6 +45,9 @@ CREATE TABLE schedule_firings (
     PRIMARY KEY (schedule_id, at)
 );
 CREATE INDEX schedule_firings_open ON schedule_firings (schedule_id) WHERE status IN ('due', 'starting');
+
+-- Moment a run was to start at, as its start said; null for at once.
+ALTER TABLE runs ADD COLUMN start_at timestamptz;
 """
 
 
@@ -56,3 +59,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Remove the tables, and every schedule with them; runs stay."""
     op.execute("DROP TABLE schedule_firings; DROP TABLE schedules")
+    op.execute("ALTER TABLE runs DROP COLUMN start_at")
