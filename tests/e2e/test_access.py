@@ -32,6 +32,7 @@ MAY: dict[str, str | None] = {
     **dict.fromkeys(("ListSchedules", "GetSchedule"), READ),
     **dict.fromkeys(("CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule"), OPERATE),
     **dict.fromkeys(("DeleteSchedule", "TriggerSchedule"), OPERATE),
+    "CompareTemplateVersions": READ,
     "ListSecrets": "operator author admin",
     "GetBlob": READ,
     **dict.fromkeys(("ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"), READ),

@@ -130,6 +130,7 @@ SAMPLES: dict[str, Sample] = {
     "GetTemplate": Sample(fields=_TEMPLATE),
     "ListTemplateVersions": Sample(fields={**_TEMPLATE, "limit": 10, "offset": 0}),
     "GetTemplateVersion": Sample(fields={**_TEMPLATE, "version": 1}),
+    "CompareTemplateVersions": Sample(fields={**_TEMPLATE, "version": 1, "since": 1}),
     "DeprecateTemplate": Sample(fields=_TEMPLATE),
     "GetSelf": Sample(),
     "CreatePrincipal": Sample(

@@ -68,6 +68,7 @@ POLICY: Final[Policy] = {
         "SignalWorkflow",
     ),
     **_rows("TemplateService", _READ, "ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"),
+    **_rows("TemplateService", _READ, "CompareTemplateVersions"),
     **_rows("TemplateService", _WRITE, "CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"),
     **_rows("TemplateService", ROLES, "ValidateTemplate"),
     **_rows("ApprovalService", _SEE_GATES, "ListApprovals", "GetApproval"),
