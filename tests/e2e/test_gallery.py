@@ -24,28 +24,29 @@ from wfe_stack.seed import SeedPrincipal, seed
 from wfe_stack.testing_model import model_server, says
 
 GALLERY = Path(__file__).parents[2] / "examples" / "gallery"
-#: Of every group that gates of the gallery name.
-DECIDER = SeedPrincipal(
-    "gil", roles=("approver", "viewer"), groups=("editors", "finance", "oncall", "maintainers")
-)  # fmt: skip
+#: An owner of its own: somebody who does everything, and a decider of every group that gates of the gallery name.
+PEOPLE = (
+    SeedPrincipal("gus", roles=("operator", "author", "viewer", "admin")),
+    SeedPrincipal("gil", roles=("approver", "viewer"), groups=("editors", "finance", "oncall", "maintainers")),
+)
 
 
 class Actors:
     """Who acts on a run from outside."""
 
-    def __init__(self, sam: Rest, gil: Rest) -> None:
-        self.sam, self.gil = sam, gil
+    def __init__(self, gus: Rest, gil: Rest) -> None:
+        self.gus, self.gil = gus, gil
 
     async def decide(self, run: str, what: str, **body: Any) -> None:
         """Decide the gate that is open next."""
-        found = await until(self.sam, run, "waiting_approval")
+        found = await until(self.gus, run, "waiting_approval")
         gate = next(gate["id"] for gate in found["approvals"] if gate["status"] == "open")
         await self.gil.post(path_of(run, "approvals", gate, what), body)
 
     async def signal(self, run: str, name: str) -> None:
         """Send a signal once a step waits."""
-        await until(self.sam, run, lambda found: any(step["status"] == "waiting" for step in found["steps"]))
-        await self.sam.post(path_of(run, "signals", name), {"payload": {"by": "mail"}})
+        await until(self.gus, run, lambda found: any(step["status"] == "waiting" for step in found["steps"]))
+        await self.gus.post(path_of(run, "signals", name), {"payload": {"by": "mail"}})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,11 +211,11 @@ PLAYS: dict[str, Play] = {
 
 
 @pytest.fixture(scope="module")
-async def gil(stack) -> AsyncIterator[Rest]:
-    """Somebody who may decide every gate of the gallery."""
-    keys = await seed(stack.database_url, stack.settings.folder / "gil.json", people=(DECIDER,))
-    async with Rest(stack.url, keys["gil"]) as rest:
-        yield rest
+async def people(stack) -> AsyncIterator[tuple[Rest, Rest]]:
+    """Who starts the gallery's runs, and who may decide every gate of them."""
+    keys = await seed(stack.database_url, stack.settings.folder / "gallery.json", owner="gallery", people=PEOPLE)
+    async with Rest(stack.url, keys["gus"]) as gus, Rest(stack.url, keys["gil"]) as gil:
+        yield gus, gil
 
 
 @pytest.fixture
@@ -246,11 +247,12 @@ def test_every_template_of_the_gallery_is_played():
 
 
 @pytest.mark.parametrize("name", PLAYS)
-async def test_a_template_of_the_gallery(name: str, stage: Stage, sam, gil, root, publish, docs_url):
+async def test_a_template_of_the_gallery(name: str, stage: Stage, people, publish, docs_url):
+    gus, gil = people
     play = PLAYS[name]
     stage.play(play.script)
-    await root.put("/api/v1/secrets/DOCS_TOKEN", {"value": "canary-77-docs"})
-    await root.put("/api/v1/secrets/MODEL_KEY", {"value": "canary-77-model"})
+    await gus.put("/api/v1/secrets/DOCS_TOKEN", {"value": "canary-77-docs"})
+    await gus.put("/api/v1/secrets/MODEL_KEY", {"value": "canary-77-model"})
     async with model_server(says('{"label": "billing"}'), key="canary-77-model") as model:
         source = (GALLERY / f"{name}.yaml").read_text()
         hosts = {"https://docs.example/mcp": docs_url, "https://models.example/v1": model.url}
@@ -262,10 +264,10 @@ async def test_a_template_of_the_gallery(name: str, stage: Stage, sam, gil, root
             assert old in source, f"{name} has no {old!r} any more"
         for old, new in (hosts | play.spans).items():
             source = source.replace(old, new)
-        run = await sam.start({"template_id": await publish(source), "input": play.given()})
+        run = await gus.start({"template_id": await publish(source, gus), "input": play.given()})
         if play.acts is not None:
-            await play.acts(Actors(sam, gil), run["id"])
-        done = await until(sam, run["id"], lambda found: found["status"] in ("completed", "failed"))
+            await play.acts(Actors(gus, gil), run["id"])
+        done = await until(gus, run["id"], lambda found: found["status"] in ("completed", "failed"))
     assert (done["status"], done.get("output")) == ("completed", play.output), done.get("error")
     found = statuses(done)
     assert {path: found[path] for path in play.steps} == play.steps

@@ -175,6 +175,10 @@ def _bad_values(field: FieldDescriptor) -> Iterator[tuple[str, Any]]:
     elif kind == "google.protobuf.Timestamp":
         for seconds, nanos in ((2**62, 0), (-(2**62), 0), (0, -1), (0, 2**31 - 1)):
             yield f"{seconds} {nanos}", type(field.message_type._concrete_class())(seconds=seconds, nanos=nanos)
+    elif kind == "wfe.api.v1.StartSignal":
+        made = field.message_type._concrete_class
+        yield from ((f"the name {name!r}", made(name=name)) for name in ("", "a b", "1", "a\0b", "a" * 101))
+        yield "NUL in its payload", made(name="go", payload=Value(string_value="a\0b"))
     elif kind:
         assert field.message_type.GetOptions().map_entry, f"say what bad values of {field.full_name} are"
         yield "NUL in a name", {"a\0b": "x"}
