@@ -184,7 +184,7 @@ def _run_compensating(state: RunState, event: ev.RunCompensating, at: float) -> 
 
 @_rule(ev.CompensationNoted)
 def _compensation_noted(state: RunState, event: ev.CompensationNoted, at: float) -> RunState:
-    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i)
+    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i, fault=event.fault)
     return replace(
         state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1)
     )  # fmt: skip

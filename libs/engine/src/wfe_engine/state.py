@@ -132,12 +132,14 @@ class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
         no: Number of the step that does it; its row is there, with its input.
         path: Of the completed step.
         scope, index: Where the completed step is.
+        fault: Why that cannot be done: its params could not be computed when the step completed.
     """
 
     no: int
     path: str
     scope: str = ""
     index: int = 0
+    fault: Fault | None = None
 
 
 class Return(msgspec.Struct, frozen=True, omit_defaults=True):
