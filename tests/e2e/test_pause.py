@@ -179,7 +179,7 @@ IN_FLIGHT = """
 name: e2e-in-flight
 variables: {witness: {type: string}}
 steps:
-  - {id: held, http: {url: "${{ vars.witness }}/held"}, timeout: {attempt: 30s, total: 2s}, retry: {max_attempts: 1}}
+  - {id: held, http: {url: "${{ vars.witness }}/held"}, timeout: {total: 2s}, retry: {max_attempts: 1}}
 """
 
 
