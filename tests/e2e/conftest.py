@@ -39,6 +39,7 @@ sys.path.insert(0, HERE)
 
 from e2e_issuer import Issuer  # noqa: E402
 from e2e_runs import path_of  # noqa: E402
+from e2e_stage import Stage  # noqa: E402
 from e2e_store import Store  # noqa: E402
 from e2e_witness import Witness  # noqa: E402
 
@@ -77,7 +78,7 @@ async def engine(request: pytest.FixtureRequest, name: str, **changes: Any) -> A
     settings = StackSettings(
         folder=folder / "data",
         postgres=TEST_SETTINGS,
-        handlers=("wfe_executor.demo", "e2e_handlers"),
+        handlers=("wfe_executor.demo", "e2e_handlers", "e2e_gallery"),
         executor_environment=executing | changes.pop("executor_environment"),
         environment=everywhere | changes.pop("environment", {}),
         # A part that dies by itself is a failure, not something to mend in silence.
@@ -102,8 +103,15 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture(scope="session")
+async def stage() -> AsyncIterator[Stage]:
+    """What the handlers of the gallery reach."""
+    async with Stage() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 async def stack(
-    request: pytest.FixtureRequest, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, issuer: Issuer, stage: Stage, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
     """The engine, with the samples published."""
     issuers = tmp_path_factory.mktemp("oidc") / "issuers.json"
@@ -113,7 +121,11 @@ async def stack(
         "stack",
         samples=sample_folder(),
         environment={"WFE_LEASE_SECONDS": str(LEASE_SECONDS), "WFE_OIDC_FILE": str(issuers)},
-        executor_environment={"WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS)},
+        executor_environment={
+            "WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
+            "WFE_E2E_STAGE": stage.url,
+            "WFE_EXECUTOR_QUEUES": "default,code",
+        },
     ) as running:
         yield running
 

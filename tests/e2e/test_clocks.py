@@ -48,6 +48,12 @@ async def test_the_total_clock_runs_in_a_backoff_too(sam: Rest, start):
     assert (run["status"], run["error"]["code"], step_of(run, "late")["attempts"]) == ("failed", "TOTAL_TIMEOUT", 1)
 
 
+async def test_the_total_clock_ends_an_attempt_that_is_under_way(sam: Rest, start):
+    run = await failed(sam, start, "e2e-total-under-way", f"{SLEEP}, timeout: {{total: 400ms}}")
+    assert (run["status"], run["error"]["code"]) == ("failed", "TOTAL_TIMEOUT")
+    assert moment(run["ended_at"]) - moment(run["started_at"]) < 10, "a sweep ended it; the handler would have gone on"
+
+
 async def test_heartbeats_keep_a_step_alive(sam: Rest, start):
     work = "call: {handler: work, input: {seconds: 1.2, pieces: 12}}"
     step = f"{work}, timeout: {{heartbeat: 600ms}}, retry: {{max_attempts: 1}}"

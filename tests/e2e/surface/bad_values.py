@@ -76,6 +76,11 @@ def in_body(field: FieldDescriptor) -> Iterator[Bad]:
         yield from (Bad(f"{text} in a list", f"[{text}]".encode()) for text in ("{}", '{"bogus": 1}', '{"path": 5}'))
         yield Bad("5,000 entries", json.dumps([{}] * 5_000).encode())
         return
+    if field.message_type is not None and field.message_type.full_name == "wfe.api.v1.StartSignal":
+        yield from (Bad(f"{text} for a signal", text.encode()) for text in ("5", "true", '"x"', "[]", "{}"))
+        yield from (Bad(f"{name} for its name", f'{{"name": {name}}}'.encode()) for name in ('""', '"a b"', '"1"', "5"))
+        yield Bad("a NUL in its payload", b'{"name": "go", "payload": "\\u0000"}')
+        return
     assert field.message_type is None, f"say what bad values of {field.full_name} are"
     if field.is_repeated:
         yield from (Bad(f"{text} for a list", text.encode()) for text in ("5", "true", '"x"', "{}"))

@@ -153,8 +153,12 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
     hook = await rest.post("/api/v1/hooks", {"template_id": template["id"], "scheme": "github"})
     secret = f"S{name}"
     await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
+    terms = {"name": name, "template_id": template["id"], "cron": "0 0 1 1 *"}
+    schedule = await rest.post("/api/v1/schedules", terms)
     return Things(
         {
+            "schedule": schedule["id"],
+            "schedule_name": name,
             "mended": mended,
             "failed": failed,
             "blob": waiting["steps"][0]["output"]["$blob"],

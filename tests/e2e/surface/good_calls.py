@@ -6,6 +6,8 @@ import base64
 from dataclasses import dataclass, field
 from typing import Any
 
+from schedule_calls import SCHEDULES
+
 Fields = dict[str, Any]
 
 
@@ -27,7 +29,7 @@ class Sample:
 #: What belongs to an owner and has an id that cannot be guessed.
 OWNED = (
     "$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob",
-    "$review", "$delegation", "$webhook", "$delivery", "$hook",
+    "$review", "$delegation", "$webhook", "$delivery", "$hook", "$schedule",
 )  # fmt: skip
 _RUN = {"id": "$run"}
 _WEBHOOK = {"id": "$webhook"}
@@ -41,6 +43,9 @@ SAMPLES: dict[str, Sample] = {
             "input": {"text": "b", "data": {"n": 1}},
             "version": 1,
             "labels": {"team": "a"},
+            "start_at": "2026-01-02T03:04:05Z",
+            "delay_seconds": 0,
+            "signal": {"name": "go", "payload": {"n": 1}},
         }
     ),
     "ListWorkflows": Sample(
@@ -143,6 +148,7 @@ SAMPLES: dict[str, Sample] = {
     "GetTemplate": Sample(fields=_TEMPLATE),
     "ListTemplateVersions": Sample(fields={**_TEMPLATE, "limit": 10, "offset": 0}),
     "GetTemplateVersion": Sample(fields={**_TEMPLATE, "version": 1}),
+    "CompareTemplateVersions": Sample(fields={**_TEMPLATE, "version": 1, "since": 1}),
     "DeprecateTemplate": Sample(fields=_TEMPLATE),
     "GetSelf": Sample(),
     "CreatePrincipal": Sample(
@@ -195,6 +201,7 @@ SAMPLES: dict[str, Sample] = {
             "limit": 10,
         }
     ),
+    **{name: Sample(fields=fields) for name, fields in SCHEDULES.items()},
     "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
     "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
     "DeleteSecret": Sample(fields={"name": "$secret"}),

@@ -183,6 +183,10 @@ def _bad_values(field: FieldDescriptor) -> Iterator[tuple[str, Any]]:
         one = field.message_type._concrete_class
         yield "an empty one", [one()]
         yield "5,000 empty ones", [one()] * 5_000
+    elif kind == "wfe.api.v1.StartSignal":
+        made = field.message_type._concrete_class
+        yield from ((f"the name {name!r}", made(name=name)) for name in ("", "a b", "1", "a\0b", "a" * 101))
+        yield "NUL in its payload", made(name="go", payload=Value(string_value="a\0b"))
     elif kind:
         assert field.message_type.GetOptions().map_entry, f"say what bad values of {field.full_name} are"
         yield "NUL in a name", {"a\0b": "x"}

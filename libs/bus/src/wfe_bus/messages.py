@@ -70,7 +70,8 @@ class Lease(Message, frozen=True):
         idempotency_key: The same over all attempts of the step.
         attempt_timeout: Seconds this attempt may take; None without limit.
         heartbeat_timeout: Seconds the handler may be silent; None when it need not say anything.
-        total_deadline: Moment after which the step has failed, whatever the attempt does; None without.
+        total_deadline: Moment after which no attempt starts, as of the lease; None without. Attempts under way are
+            ended by the schedulers.
         sealed: Whether the request holds sealed placeholders, to be resolved by Unseal before the start. A
             placeholder is a JSON object with the one key SEALED, whose value is a list of parts: strings as they
             are, {"var": name} for a sealed variable, {"secret": name} for a secret and {"callback": key} for

@@ -18,6 +18,7 @@ from wfe_cli import (
     identity,
     raw,
     runs,
+    schedules,
     secrets,
     up,
     webhooks,
@@ -53,6 +54,7 @@ app.add_typer(explain.app, name="queues")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(admin.app, name="admin")
 app.add_typer(webhooks.app, name="webhooks")

@@ -43,6 +43,8 @@ def advance_all(turn: Turn) -> None:
     if turn.state.phase:
         compensate.go_on(turn)
         return
+    if turn.state.start_at is not None:
+        return
     for scope in sorted(turn.state.scopes, key=depth, reverse=True):
         turn.todo.append(partial(advance, turn, scope))
         for index, step in turn.state.scopes[scope].live.items():

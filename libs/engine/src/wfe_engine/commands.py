@@ -21,6 +21,7 @@ class Start(Command, frozen=True, kw_only=True):
         template, template_version, trigger, input, labels: See `events.RunCreated`.
         forked_from, snapshot, scopes, next_no: Of a fork.
         inputs: Of a fork's steps with blocks; see `rewind.rows_of_containers`.
+        start_at: See `events.RunCreated`.
     """
 
     template: str
@@ -33,6 +34,7 @@ class Start(Command, frozen=True, kw_only=True):
     scopes: dict[str, Scope] = {}
     next_no: int = 1
     inputs: dict[str, bytes] = {}
+    start_at: float | None = None
 
 
 class Report(Command, frozen=True, kw_only=True):

@@ -109,7 +109,8 @@ def _refuse(turn: Turn, action: str, allowed: str) -> StateConflict:
 
 @_rule(cmd.Start)
 def _start(turn: Turn, command: cmd.Start) -> None:
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
+    start_at = None if command.start_at is None or command.start_at <= turn.now else command.start_at
+    deadline = None if turn.plan.total is None or start_at is not None else turn.now + turn.plan.total
     scopes, next_no = renumbered(command.scopes, command.next_no)
     turn.emit(
         ev.RunCreated(
@@ -123,10 +124,13 @@ def _start(turn: Turn, command: cmd.Start) -> None:
             snapshot=command.snapshot,
             scopes=scopes,
             next_no=next_no,
+            start_at=start_at,
         )
     )
-    if deadline is not None:
-        turn.effects.timers[0] = deadline
+    if turn.state.clock is not None:
+        turn.effects.timers[0] = turn.state.clock
+    if start_at is not None:
+        return
     turn.emit(ev.RunStarted())
     rows_of_containers(turn, command.inputs)
     advance_all(turn)
@@ -212,7 +216,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         advance_all(turn)
         return
     found = turn.state.find(command.no) if command.no else None
-    due = turn.state.deadline if command.no == 0 else found[2].due if found and found[2].status == WAITING else None
+    due = turn.state.clock if command.no == 0 else found[2].due if found and found[2].status == WAITING else None
     if turn.state.status in ENDED or turn.state.paused_at is not None or due is None:
         turn.effects.timers[command.no] = None  # nothing waits for it any more; a resumed run sets it anew
         return
@@ -221,6 +225,12 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         return
     if found is None and turn.state.phase:
         turn.effects.timers[0] = None  # it is ending already
+        return
+    if found is None and turn.state.start_at is not None:
+        total = turn.plan.total
+        turn.emit(ev.RunStarted(deadline=None if total is None else turn.now + total))
+        turn.effects.timers[0] = turn.state.deadline
+        advance_all(turn)
         return
     if found is None:
         fail_block(turn, ROOT, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
@@ -248,7 +258,7 @@ def _pause(turn: Turn, command: cmd.Pause) -> None:
     for _, _, step in turn.state.steps():
         if step.status == WAITING:
             turn.effects.timers[step.no] = None
-    if turn.state.deadline is not None:
+    if turn.state.clock is not None:
         turn.effects.timers[0] = None
 
 
@@ -262,8 +272,8 @@ def _resume(turn: Turn, command: cmd.Resume) -> None:
     for _, _, step in turn.state.steps():
         if step.status == WAITING and step.due is not None:
             turn.effects.timers[step.no] = step.due
-    if turn.state.deadline is not None:
-        turn.effects.timers[0] = turn.state.deadline
+    if turn.state.clock is not None:
+        turn.effects.timers[0] = turn.state.clock
     advance_all(turn)
 
 

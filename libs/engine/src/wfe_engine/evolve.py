@@ -13,22 +13,9 @@ from msgspec.structs import replace
 from wfe_engine import events as ev
 from wfe_engine.scopes import UNDO, child_key, place
 from wfe_engine.state import (
-    CALLBACK,
-    CANCELLED,
-    COMPENSATING,
-    COMPLETED,
-    FAILED,
-    READY,
-    RUNNING,
-    STEP_RUNNING,
-    WAITING,
-    WAITING_APPROVAL,
-    Letter,
-    RunState,
-    Scope,
-    Step,
-    Undo,
-)
+    CALLBACK, CANCELLED, COMPENSATING, COMPLETED, FAILED, READY, RUNNING, STEP_RUNNING, WAITING, WAITING_APPROVAL,
+    Letter, RunState, Scope, Step, Undo,
+)  # fmt: skip
 
 E = TypeVar("E", bound=ev.Event)
 _RULES: dict[type[ev.Event], Callable[[RunState, ev.Event, float], RunState]] = {}
@@ -104,12 +91,14 @@ def _run_created(state: RunState, event: ev.RunCreated, at: float) -> RunState:
         scopes=event.scopes or {"": Scope()},
         next_no=event.next_no,
         deadline=event.deadline,
+        start_at=event.start_at,
     )
 
 
 @_rule(ev.RunStarted)
 def _run_started(state: RunState, event: ev.RunStarted, at: float) -> RunState:
-    return replace(state, seq=state.seq + 1, status=RUNNING)
+    deadline = state.deadline if event.deadline is None else event.deadline
+    return replace(state, seq=state.seq + 1, status=RUNNING, start_at=None, deadline=deadline)
 
 
 @_rule(ev.RunPaused)
@@ -131,8 +120,10 @@ def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
         )
         for key, scope in state.scopes.items()
     }
-    deadline = None if state.deadline is None else state.deadline + event.paused_for
-    return replace(state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline)
+    deadline, start_at = (None if at is None else at + event.paused_for for at in (state.deadline, state.start_at))
+    return replace(
+        state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline, start_at=start_at
+    )  # fmt: skip
 
 
 def _settled(state: RunState) -> RunState:
@@ -180,7 +171,7 @@ def _run_compensating(state: RunState, event: ev.RunCompensating, at: float) -> 
 
 @_rule(ev.CompensationNoted)
 def _compensation_noted(state: RunState, event: ev.CompensationNoted, at: float) -> RunState:
-    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i)
+    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i, fault=event.fault)
     return replace(state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1))
 
 
@@ -206,6 +197,7 @@ def _run_retried(state: RunState, event: ev.RunRetried, at: float) -> RunState:
         fault=None,
         reason="",
         deadline=event.deadline,
+        start_at=None,
         scopes={key: replace(scope, fault=None) for key, scope in state.scopes.items()},
     )
 
@@ -230,6 +222,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         fault=None,
         reason="",
         deadline=event.deadline,
+        start_at=None,
     )
 
 

@@ -134,12 +134,14 @@ class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
         no: Number of the step that does it; its row is there, with its input.
         path: Of the completed step.
         scope, index: Where the completed step is.
+        fault: Why that cannot be done: its params could not be computed when the step completed.
     """
 
     no: int
     path: str
     scope: str = ""
     index: int = 0
+    fault: Fault | None = None
 
 
 class Return(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -165,6 +167,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
         scopes: Blocks being run, by key; "" is the root.
         paused_at: Moment of the pause; None while not paused. All moments in the state stand still meanwhile.
         deadline: Moment the run's total clock ends; None without one.
+        start_at: Moment it waits for before it starts; None once it has.
         snapshot_seq: Seq of the newest snapshot event.
         fault: Why it failed.
         reason: Short code of why it is in its state, e.g. approval_rejected.
@@ -187,6 +190,7 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     scopes: dict[str, Scope] = msgspec.field(default_factory=dict)
     paused_at: float | None = None
     deadline: float | None = None
+    start_at: float | None = None
     snapshot_seq: int = 0
     fault: Fault | None = None
     reason: str = ""
@@ -198,6 +202,11 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     returning: Return | None = None
     not_undone: tuple[str, ...] = ()
     compensated: bool = False
+
+    @property
+    def clock(self) -> float | None:
+        """Moment the run's own timer is set for: its start, or the end of its total clock."""
+        return self.deadline if self.start_at is None else self.start_at
 
     def steps(self) -> list[tuple[str, int, Step]]:
         """Every live step with the key of its scope and its index there."""

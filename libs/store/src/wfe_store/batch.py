@@ -205,13 +205,14 @@ class Batch:
             self.runs.add(
                 write.run, write.expected, write.version, status, shown_phase(state), state.reason, state.seq,
                 state.epoch, text, output, error, ended,
+                state.start_at is None,
             )  # fmt: skip
             return
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
             write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
             new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None,
-            new.created_at, ended,
+            new.created_at, ended, state.start_at,
         )  # fmt: skip
         if new.parent is not None:
             self.children_begun.add(write.run)

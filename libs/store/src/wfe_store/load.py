@@ -29,6 +29,7 @@ class LoadedRun(msgspec.Struct, kw_only=True):
         is_child: Another run waits for its end.
         asked: Of a run that went back or is about to, the last gate of each approval step by `asked_key`.
         then: Of a run that is on its way back to a snapshot, the records as of that snapshot; None otherwise.
+        start_at: Moment it was to start at, as its start said; None for at once.
     """
 
     run: UUID
@@ -48,13 +49,14 @@ class LoadedRun(msgspec.Struct, kw_only=True):
     gates: dict[int, str]
     signals: dict[str, bytes]
     is_child: bool
+    start_at: datetime | None
     asked: dict[str, str] = {}
     then: dict[str, Record] | None = None
 
 
 _RUNS = """
 SELECT id, owner_id, template_id, template_name, template_version, version, state, input, labels::text, created_by,
-    created_at, parent_run IS NOT NULL
+    created_at, parent_run IS NOT NULL, start_at
 FROM runs WHERE id = ANY(%b::uuid[])
 """
 _STEP_COLUMNS = """
@@ -252,6 +254,7 @@ def _run(row: tuple[Any, ...]) -> LoadedRun:
         gates={},
         signals={},
         is_child=row[11],
+        start_at=row[12],
     )
 
 

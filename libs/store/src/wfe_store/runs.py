@@ -58,6 +58,7 @@ class Run:
         forked_from, forked_snapshot: Where it came from; None for others.
         parent_run, parent_no: What waits for its end; None when nothing does.
         created_at, started_at, updated_at, ended_at: Moments.
+        start_at: Moment it was to start at, as its start said; None for at once.
         heartbeat_at: Newest heartbeat of an executor that holds a lease on one of its steps; None while none does.
     """
 
@@ -84,6 +85,7 @@ class Run:
     started_at: datetime | None
     updated_at: datetime
     ended_at: datetime | None
+    start_at: datetime | None = None
     heartbeat_at: datetime | None = None
 
 

@@ -116,6 +116,7 @@ runs = Table(
     may("forked_snapshot", Uuid),
     may("parent_run", Uuid),
     may("parent_no", Integer),
+    may("start_at", MOMENT),
     must("created_at", MOMENT),
     may("started_at", MOMENT),
     must("updated_at", MOMENT),
@@ -281,6 +282,40 @@ blobs = Table(
     must("id", Uuid),
     must("part", Integer),
     must("data", LargeBinary),
+)
+
+schedules = Table(
+    "schedules",
+    METADATA,
+    must("id", Uuid),
+    must("owner_id", Uuid),
+    must("name", Text),
+    must("template_id", Uuid),
+    may("template_version", Integer),
+    must("input", Text),
+    must("labels", Text),
+    must("cron", Text),
+    must("time_zone", Text),
+    must("overlap", Text),
+    must("catch_up_seconds", Integer),
+    must("revision", Integer),
+    may("next_at", MOMENT),
+    must("reckoned_at", MOMENT),
+    may("paused_at", MOMENT),
+    must("created_by", Uuid),
+    must("starter", Uuid),
+    must("created_at", MOMENT),
+    must("updated_at", MOMENT),
+)
+
+schedule_firings = Table(
+    "schedule_firings",
+    METADATA,
+    must("schedule_id", Uuid),
+    must("at", MOMENT),
+    must("status", Text),
+    may("run_id", Uuid),
+    must("reason", Text),
 )
 
 outbox = Table(

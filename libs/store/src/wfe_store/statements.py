@@ -16,12 +16,14 @@ SETTINGS = (
 
 RUNS = Part(
     "id uuid, expected bigint, version bigint, status text, phase text, reason text, seq int, epoch int, state text,"
-    " output text, error text, ended bool",
+    " output text, error text, ended bool, started bool",
     """
 updated_runs AS (
     UPDATE runs r SET version = d.version, status = d.status, phase = d.phase, reason = d.reason, seq = d.seq,
         epoch = d.epoch, state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END,
-        error = d.error, updated_at = {now}, ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
+        error = d.error, updated_at = {now},
+        started_at = coalesce(r.started_at, CASE WHEN d.started THEN {now} END),
+        ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
     FROM {d} WHERE r.id = d.id AND r.version = d.expected
     RETURNING 1
 )
@@ -33,16 +35,16 @@ NEW_RUNS = Part(
     "id uuid, owner_id uuid, template_id uuid, template_name text, template_version int, status text, reason text,"
     " version bigint, seq int, epoch int, state text, input text, output text, error text, labels text,"
     " trigger_type text, created_by uuid, forked_from uuid, forked_snapshot uuid,"
-    " parent_run uuid, parent_no int, created_at float8, ended bool",
+    " parent_run uuid, parent_no int, created_at float8, ended bool, start_at float8",
     """
 new_runs AS (
     INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
         state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run,
-        parent_no, created_at, started_at, updated_at, ended_at)
+        parent_no, created_at, start_at, started_at, updated_at, ended_at)
     SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
         d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-        d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), {now}, {now},
-        CASE WHEN d.ended THEN {now} END
+        d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), to_timestamp(d.start_at),
+        CASE WHEN d.start_at IS NULL THEN {now} END, {now}, CASE WHEN d.ended THEN {now} END
     FROM {d}
 )
 """,

@@ -17,6 +17,7 @@ from wfe.api.v1 import (
     callback_service_pb2_grpc,
     explain_service_pb2_grpc,
     mending_service_pb2_grpc,
+    schedule_service_pb2_grpc,
     secret_service_pb2_grpc,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -34,10 +35,12 @@ from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault
 from wfe_servicekit.telemetry.start import observe
+from wfe_store.firings import Firings
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
 from wfe_store.load import load_runs
 from wfe_store.pool import Database
+from wfe_store.schedules import Schedules
 from wfe_store.sealing import read_keys
 from wfe_store.secrets import Secrets
 from wfe_store.switches import hold_dispatch
@@ -47,6 +50,7 @@ from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
 from wfe_scheduler.api.explain import ExplainService
 from wfe_scheduler.api.mending import MendingService
+from wfe_scheduler.api.schedules import ScheduleService
 from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
@@ -66,6 +70,7 @@ from wfe_scheduler.gates import Gates
 from wfe_scheduler.limits import Admission
 from wfe_scheduler.metrics import Meter, read_gauges
 from wfe_scheduler.plans import Plans
+from wfe_scheduler.schedules import Scheduling
 from wfe_scheduler.seal import Sealer
 from wfe_scheduler.subscribers import PERIOD, Subscribers
 from wfe_scheduler.survey import Survey
@@ -210,6 +215,8 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     await Asks(bus, engine).subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
+    firings = Firings(database)
+    stack.loop(PeriodicLoop(Scheduling(firings, engine).run_once, settings.sweep_seconds, "schedules"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
     stack.loop(PeriodicLoop(traces.save, 0.5, "traces"))
     if settings.metrics_port is not None or settings.otlp_endpoint is not None:
@@ -251,6 +258,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 blob_service_pb2_grpc.add_BlobServiceServicer_to_server,
                 BlobService(database),
                 "wfe.api.v1.BlobService",
+            ),
+            (
+                schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
+                ScheduleService(engine, Schedules(database), firings),
+                "wfe.api.v1.ScheduleService",
             ),
             (
                 secret_service_pb2_grpc.add_SecretServiceServicer_to_server,

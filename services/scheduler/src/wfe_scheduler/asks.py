@@ -17,6 +17,7 @@ from wfe_bus.messages import decoder, encode
 from wfe_engine.errors import InvalidInput, Unavailable, WfeError
 from wfe_servicekit.calls import Caller
 
+from wfe_scheduler.api.engine import StartOptions
 from wfe_scheduler.engine import Engine
 
 _log = structlog.get_logger("wfe.scheduler.asks")
@@ -76,7 +77,7 @@ class Asks:
             {},
             asked.key,
             asked.key_hash,
-            trigger=asked.trigger,
+            StartOptions(trigger=asked.trigger),
         )
         return started.run_id
 

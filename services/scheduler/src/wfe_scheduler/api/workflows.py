@@ -59,12 +59,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         if request.HasField("input"):
             with faults.collect():
                 given = struct_to_dict(request.input, "input")
+        options = requests.start_options(faults, request)
         key = requests.idempotency_key(faults)
         faults.raise_if_any()
         body_hash = b"" if key is None else requests.body_hash("StartWorkflow", request)
-        run = await self._engine.start(current_caller(), template_id, version, given, labels, key, body_hash)
+        run = await self._engine.start(current_caller(), template_id, version, given, labels, key, body_hash, options)
         http_status(201)
-        return mapping.started(run, trigger="api")
+        return mapping.started(run, trigger=options.trigger)
 
     async def ListWorkflows(
         self, request: workflow_service_pb2.ListWorkflowsRequest, context: Any

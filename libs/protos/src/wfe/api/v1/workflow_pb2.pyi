@@ -72,6 +72,7 @@ class Workflow(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 of the run."""
     status: _builtins.str
@@ -154,6 +155,10 @@ class Workflow(_message.Message):
     def parent(self) -> Global___Parent:
         """The run and step that wait for this run; absent for runs nobody waits for."""
 
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment the run was to start at, as its start said; absent for at once. A pause until then makes it later."""
+
     def __init__(
         self,
         *,
@@ -183,10 +188,11 @@ class Workflow(_message.Message):
         epoch: _builtins.int = ...,
         notice: _builtins.str = ...,
         parent: Global___Parent | None = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "input", b"input", "output", b"output", "parent", b"parent", "started_at", b"started_at", "template", b"template", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "input", b"input", "output", b"output", "parent", b"parent", "start_at", b"start_at", "started_at", b"started_at", "template", b"template", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "approvals", b"approvals", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "events", b"events", "events_note", b"events_note", "events_total", b"events_total", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "id", b"id", "input", b"input", "labels", b"labels", "notice", b"notice", "output", b"output", "parent", b"parent", "phase", b"phase", "reason", b"reason", "runner", b"runner", "started_at", b"started_at", "status", b"status", "steps", b"steps", "template", b"template", "trigger_type", b"trigger_type", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "approvals", b"approvals", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "events", b"events", "events_note", b"events_note", "events_total", b"events_total", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "id", b"id", "input", b"input", "labels", b"labels", "notice", b"notice", "output", b"output", "parent", b"parent", "phase", b"phase", "reason", b"reason", "runner", b"runner", "start_at", b"start_at", "started_at", b"started_at", "status", b"status", "steps", b"steps", "template", b"template", "trigger_type", b"trigger_type", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
     _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
