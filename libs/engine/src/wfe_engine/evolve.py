@@ -13,8 +13,21 @@ from msgspec.structs import replace
 from wfe_engine import events as ev
 from wfe_engine.scopes import UNDO, child_key, place
 from wfe_engine.state import (
-    CALLBACK, CANCELLED, COMPENSATING, COMPLETED, FAILED, READY, RUNNING, STEP_RUNNING, WAITING, WAITING_APPROVAL,
-    Letter, RunState, Scope, Step, Undo,
+    CALLBACK,
+    CANCELLED,
+    COMPENSATING,
+    COMPLETED,
+    FAILED,
+    READY,
+    RUNNING,
+    STEP_RUNNING,
+    WAITING,
+    WAITING_APPROVAL,
+    Letter,
+    RunState,
+    Scope,
+    Step,
+    Undo,
 )  # fmt: skip
 
 E = TypeVar("E", bound=ev.Event)

@@ -42,8 +42,9 @@ BESIDE = (
     "timers",
     "webhook_outbox",
 )
-#: Those that are kept by an age of their own: what was told outside is asked about by its receivers, not by its runs.
-BY_OWN_AGE = ("webhook_messages", "webhook_deliveries", "hook_receipts")
+#: Those with bounds of their own: what was told outside, and what schedules did, is asked about by its receivers and
+#: schedules, not by its runs.
+BY_OWN_AGE = ("webhook_messages", "webhook_deliveries", "hook_receipts", "schedule_firings")
 #: Tables an archive has: what a run did and was told. Sealed values stay sealed and go.
 ARCHIVED = (*PARTITIONED, "gates", "gate_votes", "gate_notes", "signals")
 _MONTH = re.compile(r"runs_(\d{4})(\d{2})")
