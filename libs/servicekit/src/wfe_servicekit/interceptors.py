@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import grpc
@@ -24,6 +26,7 @@ from wfe_engine.errors import PermissionDenied, ResourceExhausted
 
 from wfe_servicekit.calls import Call, Caller, call_var
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
+from wfe_servicekit.standing import Standing
 from wfe_servicekit.statuses import (
     DeadlineExceeded,
     MalformedRequest,
@@ -220,11 +223,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             call = _this_call()
             self._streams += 1
             try:
+                authorization = call.header("authorization")
                 if not public:
-                    authorization = call.header("authorization")
-                    call.caller = caller = await self._authenticator.authenticate(authorization)
-                    if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
-                        raise _role_missing(row)
+                    call.caller = await self._check(authorization, row)
                 if self._streams > self._max_streams:
                     raise ResourceExhausted(
                         "too many streams are open",
@@ -251,8 +252,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 # client hangs up between two messages.
                 messages = behaviour(request, context)
                 try:
-                    async for message in messages:
-                        await context.write(message)
+                    async with nullcontext() if public else Standing(partial(self._check, authorization, row)):
+                        async for message in messages:
+                            await context.write(message)
                 finally:
                     await messages.aclose()
             except BaseException as error:  # noqa: BLE001 - always raises
@@ -261,6 +263,12 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 self._streams -= 1
 
         return answer
+
+    async def _check(self, authorization: str | None, row: frozenset[str] | Access) -> Caller:
+        caller = await self._authenticator.authenticate(authorization)
+        if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
+            raise _role_missing(row)
+        return caller
 
 
 def _this_call() -> Call:
