@@ -361,12 +361,7 @@ def _step_cancelled(state: RunState, event: ev.StepCancelled, at: float) -> RunS
 @_rule(ev.ApprovalRequested)
 def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float) -> RunState:
     step = Step(
-        no=event.no,
-        kind="approval",
-        path=event.step,
-        status=WAITING_APPROVAL,
-        visit=state.visit,
-        gate=event.approval,
+        no=event.no, kind="approval", path=event.step, status=WAITING_APPROVAL, visit=state.visit, gate=event.approval
     )
     return _entered(state, event, step)
 
@@ -394,12 +389,8 @@ def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
 
 
 _RULES.update(dict.fromkeys(ev.NOTED.values(), _gate_noted))
-_RULES.update(
-    dict.fromkeys(
-        (
-            ev.Emitted, ev.StepEdited, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired,
-            ev.ApprovalWithdrawn, ev.ApprovalSuperseded, ev.ApprovalBypassed, ev.ApprovalLinkUsed,
-        ),
-        _noted,
-    )
+_JUST_NOTED = (
+    ev.Emitted, ev.StepEdited, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn,
+    ev.ApprovalSuperseded, ev.ApprovalBypassed, ev.ApprovalLinkUsed,
 )  # fmt: skip
+_RULES.update(dict.fromkeys(_JUST_NOTED, _noted))

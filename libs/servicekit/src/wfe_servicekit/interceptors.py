@@ -17,6 +17,8 @@ import asyncio
 import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -27,6 +29,7 @@ from wfe_engine.errors import PermissionDenied, ResourceExhausted, Unavailable
 from wfe_servicekit.calls import Call, Caller, call_var
 from wfe_servicekit.observed import observed
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
+from wfe_servicekit.standing import Standing
 from wfe_servicekit.statuses import (
     DeadlineExceeded,
     MalformedRequest,
@@ -250,11 +253,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             call.task = asyncio.current_task()
             self._streams[call] = None
             try:
+                authorization = call.header("authorization")
                 if not public:
-                    authorization = call.header("authorization")
-                    call.caller = caller = await self._authenticator.authenticate(authorization)
-                    if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
-                        raise _role_missing(row)
+                    call.caller = await self._check(authorization, row)
                 if len(self._streams) > self._max_streams:
                     raise _too_many_streams("too many streams are open")
                 if call.caller is not None:
@@ -282,8 +283,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 # client hangs up between two messages.
                 messages = behaviour(request, context)
                 try:
-                    async for message in messages:
-                        await context.write(message)
+                    async with nullcontext() if public else Standing(partial(self._check, authorization, row)):
+                        async for message in messages:
+                            await context.write(message)
                 finally:
                     await messages.aclose()
             except BaseException as error:  # noqa: BLE001 - always raises
@@ -300,6 +302,12 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             self._streams_of[owner] -= 1
             if not self._streams_of[owner]:
                 del self._streams_of[owner]
+
+    async def _check(self, authorization: str | None, row: frozenset[str] | Access) -> Caller:
+        caller = await self._authenticator.authenticate(authorization)
+        if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
+            raise _role_missing(row)
+        return caller
 
 
 def _shed(call: Call) -> None:
