@@ -9,7 +9,7 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked clean
+.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ test: setup ## Run every test (ARGS="-k name" for some)
 check: setup ## Format, lint, types, import rules, protos, file sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench tools/chaos
+	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench tools/chaos tools/fuzz
 	$(BIN)/lint-imports
 	tools/check_protos.sh
 	@long=$$(wc -l $(PYTHON_FILES) | awk '$$1 > 400 && $$2 != "total"'); \
@@ -71,6 +71,9 @@ parked: setup ## Measure a sweep beside a million parked runs
 
 bench-webhooks: setup ## Measure deliveries of webhooks (ARGS="--deliveries 5000" for less)
 	@exec $(BIN)/python -m tools.bench.webhooks $(ARGS)
+
+fuzz: setup ## Send hostile input to everything that reads any, for FUZZ_SECONDS (60) each
+	@exec $(BIN)/python -m tools.fuzz
 
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

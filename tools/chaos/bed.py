@@ -121,6 +121,7 @@ async def make_bed(
     schedulers: int = 2,
     environment: Mapping[str, str] | None = None,
     disk: Path | None = None,
+    listen: bool = False,
 ) -> AsyncIterator[Bed]:
     """The whole engine: schedulers, executors, approvals, gateway, NATS and Postgres.
 
@@ -132,6 +133,7 @@ async def make_bed(
         schedulers: How many.
         environment: Of the services, over what they have here.
         disk: Folder for the database's own; `folder` when absent.
+        listen: Whether to keep what passes to and from Postgres and NATS.
     """
     server = Postgres((disk or folder) / "postgres", postgres)
     sockets = folder / "proxy"
@@ -142,6 +144,8 @@ async def make_bed(
     real = Path(str(conninfo_to_dict(url)["host"])) / _SOCKET
     store = Proxy(lambda: real, _committed)
     bus = Proxy(lambda: _port(planned[0].nats_url), lambda _: b"")
+    if listen:
+        store.heard, bus.heard = [], []
     witness, witness_url = await _start_witness(folder / "calls.jsonl")
     try:
         for proxy, path in ((clients, None), (store, sockets / _SOCKET), (bus, None)):

@@ -25,6 +25,7 @@ class Proxy:
         delay: Seconds every piece is held up, in both directions.
         lost: Answers that were dropped.
         cuts: Connections that were cut.
+        heard: What passed, a buffer for each way of each connection; None to keep nothing.
     """
 
     def __init__(self, target: Callable[[], Address | None], done: Callable[[bytes], bytes]) -> None:
@@ -38,6 +39,7 @@ class Proxy:
         self.delay = 0.0
         self.lost = 0
         self.cuts = 0
+        self.heard: list[bytearray] | None = None
 
     async def listen(self, path: Path | None = None) -> None:
         """Listen at the path of a Unix socket, or at a free port of the loopback interface."""
@@ -106,20 +108,30 @@ class Proxy:
             back.transport.abort()
 
     async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: list[bytes]) -> None:
+        kept = self._keep()
         with contextlib.suppress(OSError):
             while piece := await reader.read(_CHUNK):
                 if not first:
                     first.append(piece)
+                kept += piece if self.heard is not None else b""
                 await self._send(writer, piece)
 
     async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first: list[bytes]) -> None:
+        kept = self._keep()
         with contextlib.suppress(OSError):
             while piece := await reader.read(_CHUNK):
+                kept += piece if self.heard is not None else b""
                 if self._to_lose and first and (done := self.done(first[0])) and done in piece:
                     self._to_lose -= 1
                     self.lost += 1
                     return
                 await self._send(writer, piece)
+
+    def _keep(self) -> bytearray:
+        kept = bytearray()
+        if self.heard is not None:
+            self.heard.append(kept)
+        return kept
 
     async def _send(self, writer: asyncio.StreamWriter, piece: bytes) -> None:
         if self.delay:
