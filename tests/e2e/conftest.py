@@ -38,6 +38,7 @@ HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
 from e2e_issuer import Issuer  # noqa: E402
+from e2e_mcp import documents  # noqa: E402
 from e2e_runs import path_of  # noqa: E402
 from e2e_stage import Stage  # noqa: E402
 from e2e_store import Store  # noqa: E402
@@ -156,6 +157,13 @@ async def crash_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
 def store(stack: Stack) -> Store:
     """The run store, read past the engine."""
     return Store(stack.database_url)
+
+
+@pytest.fixture
+async def docs_url() -> AsyncIterator[str]:
+    """An MCP server with a tool `search`."""
+    async with documents() as url:
+        yield url
 
 
 @pytest.fixture

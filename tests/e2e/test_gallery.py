@@ -6,19 +6,15 @@ nobody would wait for.
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from e2e_runs import path_of, statuses, step_of, types, until
 from e2e_stage import Fault, Reply, Stage
-from mcp.server import MCPServer
 from wfe_stack.rest import Rest
 from wfe_stack.seed import SeedPrincipal, seed
 from wfe_stack.testing_model import model_server, says
@@ -216,30 +212,6 @@ async def people(stack) -> AsyncIterator[tuple[Rest, Rest]]:
     keys = await seed(stack.database_url, stack.settings.folder / "gallery.json", owner="gallery", people=PEOPLE)
     async with Rest(stack.url, keys["gus"]) as gus, Rest(stack.url, keys["gil"]) as gil:
         yield gus, gil
-
-
-@pytest.fixture
-async def docs_url() -> AsyncIterator[str]:
-    """An MCP server with the one tool the gallery wants."""
-    server = MCPServer("docs")
-
-    @server.tool()
-    def search(query: str) -> str:
-        """Search the documents."""
-        return f"found: {query}"
-
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        running = uvicorn.Server(
-            uvicorn.Config(server.streamable_http_app(), log_level="error", timeout_graceful_shutdown=1)
-        )
-        task = asyncio.create_task(running.serve([listening]))
-        async with asyncio.timeout(30):
-            while not running.started:
-                await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-        running.should_exit = True
-        await task
 
 
 def test_every_template_of_the_gallery_is_played():

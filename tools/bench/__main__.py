@@ -17,7 +17,7 @@ from wfe_stack.stack import Stack
 from tools.bench.engine import bench_on
 from tools.bench.meter import Processes
 from tools.bench.recovery import W6, recover
-from tools.bench.workloads import PEER, WORKLOADS, Workload, dump, markdown
+from tools.bench.workloads import PEER, WORKLOADS, Workload, dump, markdown, share
 
 #: Seconds the engine stands idle before its memory is taken.
 IDLE_SECONDS = 5.0
@@ -85,6 +85,7 @@ async def _bench(workloads: list[Workload], options: argparse.Namespace) -> None
         lines.append(await recover(settings))
         emit(lines[-1])
     sys.stderr.write("\n" + markdown(lines))
+    sys.stderr.write(share(lines))
 
 
 async def _idle(stack: Stack) -> dict[str, Any]:
