@@ -35,7 +35,8 @@ async def test_each_clock_fails_its_step_with_its_own_code(sam: Rest, start):
         assert (run["status"], run["reason"], run["error"]["code"]) == ("failed", code.lower(), code)
         assert (late["status"], late["error"]["code"]) == ("failed", code)
         took = moment(run["ended_at"]) - moment(run["started_at"])
-        assert took >= span * (2 if retried else 1)
+        # An executor knows the store's clock to some milliseconds, and fewer on a busy machine.
+        assert took >= span * (2 if retried else 1) - 0.02
         if retried:
             assert late["attempts"] == types(run).count("step.retrying") + 1 == 2
     # The total clock counts over attempts: two of 200 ms ended before it, the third was under way.
