@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 from wfe_engine.effects import Dispatch, Effects, Redispatch
-from wfe_engine.events import Event, encode_event
+from wfe_engine.events import Event, RunCreated, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
@@ -159,10 +160,12 @@ class Batch:
 
     def add(self, write: RunWrite) -> None:
         """Take in one run's decisions. Runs must be added in the order of their ids: it is the order of locks."""
-        self._run(write)
+        given = self._run(write)
         run = write.run.bytes
         seq = write.first_seq
         for event, actor, reason in write.events:
+            if type(given) is str and isinstance(event, RunCreated):
+                event = replace(event, input=msgspec.json.decode(given))
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
             seq += 1
         for effects in write.effects:
@@ -176,7 +179,8 @@ class Batch:
             else:
                 self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request)
 
-    def _run(self, write: RunWrite) -> None:
+    def _run(self, write: RunWrite) -> str | bytes | None:
+        """The run's own row; gives what stands in it for the input of a new run: text for a reference."""
         state = write.state
         ended = state.status in ENDED
         output = self._value(write.run, write.effects[-1].output) if ended and write.effects else None
@@ -189,10 +193,11 @@ class Batch:
                 state.epoch, text, output, error, ended,
                 state.start_at is None,
             )  # fmt: skip
-            return
+            return None
+        given = self._value(write.run, new.input)
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
-            write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
+            write.version, state.seq, state.epoch, text, given, output, error, new.labels,
             new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None,
             new.created_at, ended, state.start_at,
         )  # fmt: skip
@@ -204,6 +209,7 @@ class Batch:
             self.sealed.add(write.run, name, ciphertext)
         if new.forked_from is not None:
             self.copies.add(write.run, new.forked_from, new.copied_seq, _encode(new.not_copied))
+        return given
 
     def _effects(self, write: RunWrite, effects: Effects) -> None:
         run = write.run.bytes

@@ -93,9 +93,10 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         runs_cursor = await connection.execute(_RUNS, (wanted,))
         steps_cursor = await connection.execute(_STEPS, (wanted,))
         await connection.execute("COMMIT")
-    loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
+    rows = await runs_cursor.fetchall()
+    loaded = {row[0]: _run(row) for row in rows}
     steps = await steps_cursor.fetchall()
-    if _references(steps) or any(run.state.mail or _prefixes(run.state) for run in loaded.values()):
+    if _inputs(rows) or _references(steps) or any(run.state.mail or _prefixes(run.state) for run in loaded.values()):
         return await _load_whole(connection, wanted)
     return _complete(loaded, steps, {})
 
@@ -104,7 +105,8 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
     """The same with what the rows lead to: steps inside of steps, signals, and large values."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        loaded = {row[0]: _run(row) for row in await (await connection.execute(_RUNS, (wanted,))).fetchall()}
+        rows = await (await connection.execute(_RUNS, (wanted,))).fetchall()
+        loaded = {row[0]: _run(row) for row in rows}
         steps = await (await connection.execute(_STEPS, (wanted,))).fetchall()
         inner = [(run.run, prefix) for run in loaded.values() for prefix in _prefixes(run.state)]
         if inner:
@@ -115,8 +117,11 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
             cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
             for run, id_, payload in await cursor.fetchall():
                 loaded[run].signals[str(id_)] = payload.encode()
-        references = _references(steps)
+        inputs = _inputs(rows)
+        references = [*inputs, *_references(steps)]
         large = await load_blobs(connection, references) if references else {}
+    for run, blob in inputs:
+        loaded[run].input = _decode(large[run, blob])
     return _complete(loaded, steps, large)
 
 
@@ -154,6 +159,11 @@ def _take(
         run.inputs[no] = _value(run.run, given, large) or b"null"
     if gate is not None:
         run.gates[no] = gate
+
+
+def _inputs(rows: Sequence[Row]) -> list[tuple[UUID, UUID]]:
+    """Inputs of runs that are kept out of line."""
+    return [(row[0], blob[0]) for row in rows if (blob := referred(row[7])) is not None]
 
 
 def _references(steps: Sequence[tuple[Any, ...]]) -> list[tuple[UUID, UUID]]:
