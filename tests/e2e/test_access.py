@@ -34,7 +34,7 @@ MAY: dict[str, str | None] = {
     **dict.fromkeys(("DeleteSchedule", "TriggerSchedule"), OPERATE),
     "CompareTemplateVersions": READ,
     "ListSecrets": "operator author admin",
-    "GetBlob": READ,
+    "GetBlob": f"{READ} approver",
     **dict.fromkeys(("ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"), READ),
     **dict.fromkeys(("CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"), WRITE),
     "ValidateTemplate": ANYBODY,

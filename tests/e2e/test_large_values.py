@@ -129,3 +129,24 @@ async def test_a_large_input_of_a_run_is_out_of_line_in_its_row_and_its_log(sam:
         await sam.start({**body, "input": {"data": {"numbers": [1] * 120_000}}})
     assert refusal.value.status == 400
     assert "1048576" in refusal.value.message
+
+
+GATE = """
+name: large-payload
+steps:
+  - {id: make, call: {handler: work, input: {seconds: 0, pieces: 1, bytes: 600000}}}
+  - {id: review, approval: {title: "Go on?", payload: "${{ steps.make.output }}", approvers: {groups: [editors]}}}
+"""
+
+
+async def test_a_large_payload_of_a_gate_is_fetched_by_who_decides(sam: Rest, ada: Rest, publish, store):
+    run = (await sam.start({"template_id": await publish(GATE)}))["id"]
+    waiting = await until(sam, run, "waiting_approval")
+    gate = await ada.get(f"/api/v1/approvals/{waiting['approvals'][0]['id']}")
+    assert gate["payload"] == waiting["approvals"][0]["payload"]
+    assert await whole(ada, run, gate["payload"]) == {"pieces": 1, "text": "x" * 600_000}
+    ((size,),) = await store.rows("SELECT octet_length(payload) FROM gates WHERE run_id = %s", run)
+    assert size < 200
+    body = {"expected_digest": gate["digest"]}
+    await ada.post(f"/api/v1/workflows/{run}/approvals/{gate['id']}/approve", body)
+    assert (await until(sam, run, "completed"))["status"] == "completed"

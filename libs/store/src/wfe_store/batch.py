@@ -264,7 +264,8 @@ class Batch:
         run = write.run.bytes
         for g in effects.gates:
             self.gates.add(
-                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, g.payload,
+                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body,
+                self._value(write.run, g.payload),
                 g.policy, g.digest, write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at,
                 g.on_expiry,
             )  # fmt: skip
