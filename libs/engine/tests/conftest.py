@@ -113,9 +113,9 @@ class Run:
         """Forget what is in memory and read the run back, as after a crash."""
         self.values = self.rows.values(self.variables, self.state)
 
-    def start(self) -> Run:
-        """Begin."""
-        self.do(cmd.Start(template="t", template_version=1, trigger="api", input={}))
+    def start(self, at: float | None = None) -> Run:
+        """Begin, now or at a moment."""
+        self.do(cmd.Start(template="t", template_version=1, trigger="api", input={}, start_at=at))
         return self
 
     def live(self, path: str) -> Step:

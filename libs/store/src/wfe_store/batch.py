@@ -7,8 +7,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 from wfe_engine.effects import Dispatch, Effects, Redispatch
-from wfe_engine.events import Event, GateNoted, encode_event
+from wfe_engine.events import Event, GateNoted, RunCreated, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
@@ -173,12 +174,14 @@ class Batch:
 
     def add(self, write: RunWrite) -> None:
         """Take in one run's decisions. Runs must be added in the order of their ids: it is the order of locks."""
-        self._run(write)
+        given = self._run(write)
         run = write.run.bytes
         seq = write.first_seq
         for event, actor, reason in write.events:
             if isinstance(event, GateNoted):  # it happened before, and somebody else did it
                 actor, reason = event.by, event.comment
+            if type(given) is str and isinstance(event, RunCreated):
+                event = replace(event, input=msgspec.json.decode(given))
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
             seq += 1
         if seq > write.first_seq and self._told_outside(write.owner):
@@ -194,7 +197,8 @@ class Batch:
             else:
                 self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request)
 
-    def _run(self, write: RunWrite) -> None:
+    def _run(self, write: RunWrite) -> str | bytes | None:
+        """The run's own row; gives what stands in it for the input of a new run: text for a reference."""
         state = write.state
         ended = state.status in ENDED
         output = self._value(write.run, write.effects[-1].output) if ended and write.effects else None
@@ -207,10 +211,11 @@ class Batch:
                 state.epoch, text, output, error, ended,
                 state.start_at is None,
             )  # fmt: skip
-            return
+            return None
+        given = self._value(write.run, new.input)
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
-            write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
+            write.version, state.seq, state.epoch, text, given, output, error, new.labels,
             new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None,
             new.created_at, ended, state.start_at,
         )  # fmt: skip
@@ -222,6 +227,7 @@ class Batch:
             self.sealed.add(write.run, name, ciphertext)
         if new.forked_from is not None:
             self.copies.add(write.run, new.forked_from, new.copied_seq, _encode(new.not_copied))
+        return given
 
     def _effects(self, write: RunWrite, effects: Effects) -> None:
         run = write.run.bytes
@@ -277,8 +283,10 @@ class Batch:
         for g in effects.gates:
             policy = Policy.parse(g.policy.decode())
             agenda = _decode(g.agenda)
+            # What can be edited is edited where it lies.
+            payload = g.payload if policy.form.get("editable") else self._value(write.run, g.payload)
             self.gates.add(
-                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, g.payload, g.policy, g.digest,
+                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, payload, g.policy, g.digest,
                 write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at, g.on_expiry,
                 _encode(policy.who()), _encode(policy.exclude), g.risk, g.bound, g.round, g.opens_at,
                 float(agenda[0][0]) if agenda else None, g.agenda, g.branch,

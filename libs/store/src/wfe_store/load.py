@@ -107,9 +107,10 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         runs_cursor = await connection.execute(_RUNS, (wanted,))
         steps_cursor = await connection.execute(_STEPS, (wanted,))
         await connection.execute("COMMIT")
-    loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
+    rows = await runs_cursor.fetchall()
+    loaded = {row[0]: _run(row) for row in rows}
     steps = await steps_cursor.fetchall()
-    if _references(steps) or any(_leads_on(run.state) for run in loaded.values()):
+    if _inputs(rows) or _references(steps) or any(_leads_on(run.state) for run in loaded.values()):
         return await _load_whole(connection, wanted)
     return _complete(loaded, steps, {})
 
@@ -118,7 +119,8 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
     """The same with what the rows lead to: steps inside of steps, signals, and large values."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        loaded = {row[0]: _run(row) for row in await (await connection.execute(_RUNS, (wanted,))).fetchall()}
+        rows = await (await connection.execute(_RUNS, (wanted,))).fetchall()
+        loaded = {row[0]: _run(row) for row in rows}
         steps = await (await connection.execute(_STEPS, (wanted,))).fetchall()
         inner = [(run.run, prefix) for run in loaded.values() for prefix in _prefixes(run.state.scopes)]
         if inner:
@@ -129,7 +131,8 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
             cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
             for run, id_, payload in await cursor.fetchall():
                 loaded[run].signals[str(id_)] = payload.encode()
-        references = _references(steps)
+        inputs = _inputs(rows)
+        references = [*inputs, *_references(steps)]
         large = await load_blobs(connection, references) if references else {}
         for loaded_run in loaded.values():
             target = loaded_run.state.returning
@@ -137,6 +140,8 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
                 loaded_run.asked = await load_asked(connection, loaded_run.run)
             if target is not None:
                 loaded_run.then = await load_records(connection, loaded_run.run, target.seq, target.scopes)
+    for run, blob in inputs:
+        loaded[run].input = _decode(large[run, blob])
     return _complete(loaded, steps, large)
 
 
@@ -213,6 +218,11 @@ def _record(
         attempts=attempts,
         error=None if error is None else error.encode(),
     )
+
+
+def _inputs(rows: Sequence[Row]) -> list[tuple[UUID, UUID]]:
+    """Inputs of runs that are kept out of line."""
+    return [(row[0], blob[0]) for row in rows if (blob := referred(row[7])) is not None]
 
 
 def _references(steps: Sequence[tuple[Any, ...]]) -> list[tuple[UUID, UUID]]:

@@ -477,8 +477,8 @@ class Event(_message.Message):
     type: _builtins.str
     """What happened, e.g. step.completed."""
     actor: _builtins.str
-    """Who: principal:<id>, executor:<id>, run:<id> (its parent, or a child that ended), callback (whoever had the address),
-    timer or system.
+    """Who: principal:<id>, executor:<id>, run:<id> (its parent, or a child that ended), schedule:<id>, callback (whoever
+    had the address), timer or system.
     """
     reason: _builtins.str
     """Why, as the actor said; empty when nothing was said."""
