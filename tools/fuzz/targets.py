@@ -1,12 +1,8 @@
-"""What reads text from outside, each as a function of any bytes that must refuse by its own exceptions or be content.
-
-`python -m tools.fuzz.targets NAME` fuzzes one of them with atheris, guided by what is covered.
-"""
+"""What reads text from outside, each as a function of any bytes that refuses by its own exceptions or is content."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
@@ -80,17 +76,3 @@ TARGETS: dict[str, tuple[Callable[[bytes], None], tuple[bytes, ...]]] = {
     "url": (url, _URLS),
     "token": (token, _TOKENS),
 }
-
-
-def _fuzz(name: str) -> None:
-    """Fuzz one target; the rest of the command line is libFuzzer's."""
-    import atheris
-
-    target, _ = TARGETS[name]
-    atheris.instrument_all()
-    atheris.Setup([sys.argv[0], *sys.argv[2:]], target)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    _fuzz(sys.argv[1])
