@@ -63,7 +63,13 @@ _SOURCES = (
     b'{"name": "t", "steps": [{"id": "a", "foreach": {"items": [1], "steps": [{"id": "b", "wait": {"for": "1s"}}]}}]}',
 )
 _EXPRESSIONS = (b"vars.n + 1", b"[1, 2].map(x, x * 2).sum()", b"{'a': 1}.merge({'b': 'c'}).?a.orValue(0)")
-_URLS = (b"http://example.com/a?b=c#d", b"https://10.1.2.3:8080/", b"http://[::ffff:127.0.0.1]/", b"http://0x7f.1/")
+_URLS = (
+    b"http://[::2]@",
+    b"http://example.com/a?b=c#d",
+    b"https://10.1.2.3:8080/",
+    b"http://[::ffff:127.0.0.1]/",
+    b"http://0x7f.1/",
+)
 _TOKENS = (
     _CALLBACKS.url(_RUN, "callback:scan").rpartition("/")[2].encode(),
     _CALLBACKS.url(_RUN, "callback:a").rpartition("/")[2].encode(),
