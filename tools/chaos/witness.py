@@ -81,7 +81,7 @@ async def call_back(url: str) -> None:
         while True:
             try:
                 async with session.post(url, json={"payload": {"scanned": True}}) as answer:
-                    if answer.status < 500 and answer.status not in (404, 429):
+                    if answer.status < 500 and answer.status not in (404, 429, 499):
                         return
             except (aiohttp.ClientError, TimeoutError, OSError):
                 pass

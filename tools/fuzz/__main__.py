@@ -72,9 +72,9 @@ def atheris(name: str, seconds: int) -> tuple[str, bool, str]:
     for number, text in enumerate(TARGETS[name][1]):
         (corpus / f"seed-{number}").write_bytes(text)
     ended = subprocess.run(
-        [str(PYTHON), "-m", "tools.fuzz.targets", name, str(corpus), f"-max_total_time={seconds}", "-timeout=10",
+        [str(PYTHON), "-m", "tools.fuzz.guided", name, str(corpus), f"-max_total_time={seconds}", "-timeout=10",
          "-max_len=2000", f"-artifact_prefix={HOME}/{name}-", "-print_final_stats=1"],
-        capture_output=True, text=True, errors="replace", check=False,
+        capture_output=True, text=True, errors="replace", check=False, timeout=10 * seconds + 300,
     )  # fmt: skip
     said = ended.stdout + ended.stderr
     ran = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)

@@ -196,6 +196,7 @@ async def test_a_wrong_key_and_an_endpoint_that_is_away(turn: Any, model: ModelS
     failure = await turn(endpoint="http://127.0.0.1:1/v1")
     assert (failure.code, failure.retryable) == ("MODEL_UNAVAILABLE", True)
     assert (await turn(endpoint="http://169.254.169.254/v1")).code == "EGRESS_DENIED"
+    assert (await turn(endpoint="http://[::2]@")).code == "EGRESS_DENIED"
     assert (await turn(messages=[])).code == "REQUEST_INVALID"
     assert (await turn(api_key="a\nb")).code == "REQUEST_INVALID"
 

@@ -45,7 +45,6 @@ DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.
 """Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
 
 _RETRY_STREAMS_AFTER = 5.0
-_RETRY_SHED_AFTER = 1.0
 
 
 class Authenticates(Protocol):
@@ -334,7 +333,7 @@ async def _refuse(context: Any, call: Call, error: BaseException) -> None:
             error = DeadlineExceeded("the service took too long; what it did may have happened")
         elif call.shed and task is not None:
             task.uncancel()
-            error = Unavailable("the service ends; try again", reason="SERVICE_ENDS", retry_after=_RETRY_SHED_AFTER)
+            error = Unavailable("the service ends; try again", reason="SERVICE_ENDS")
         elif task is None or task.cancelling():
             # The client hung up: nobody is there to answer.
             raise error

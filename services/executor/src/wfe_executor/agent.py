@@ -152,7 +152,7 @@ class Agents:
 def _address(endpoint: str) -> str | URL:
     try:
         url = URL(endpoint)
-    except ValueError:
+    except (ValueError, LookupError):
         return endpoint  # the guard says what is wrong with it
     if url.path.rstrip("/").endswith("/chat/completions"):
         return url
