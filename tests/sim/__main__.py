@@ -1,7 +1,7 @@
 """Run it: `python -m tests.sim`; see `make sim`."""
 
 import sys, faulthandler
-faulthandler.dump_traceback_later(60)
+faulthandler.dump_traceback_later(100)
 from tests.sim.world import World
 import time
 t=time.time()

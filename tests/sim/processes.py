@@ -39,6 +39,7 @@ from wfe_scheduler.plans import Published, queues_of
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
 from wfe_scheduler.watch import Watchers
+from wfe_store.load import StoredEvent
 
 from tests.sim import store as simulated
 from tests.sim.bus import Bus, Client, Link
@@ -134,6 +135,7 @@ class Scheduler:
             unassign=self.dispatcher.credits.give_back,
             load=self._load,
             present_fence=self._present_fence,
+            recorded=self._recorded,
             untold=lambda run: self.gates.untold(run),
             committed=lambda outcome: self.teller.committed(outcome),
             answered=lambda outcome: self.teller.answered(outcome),
@@ -205,6 +207,10 @@ class Scheduler:
     async def _present_fence(self, run: UUID, no: int) -> int | None:
         async with self.database.connection() as connection:
             return (await simulated.Leases().fences(connection, [(run, no)])).get((run, no))
+
+    async def _recorded(self, run: UUID, seq: int) -> StoredEvent | None:
+        async with self.database.connection() as connection:
+            return await simulated.load_event(connection, run, seq)
 
     @property
     def idle(self) -> bool:

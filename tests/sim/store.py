@@ -16,6 +16,7 @@ from wfe_store import children as real_children
 from wfe_store import leases as real
 from wfe_store import load
 from wfe_store.commit import Unknown
+from wfe_store.load import StoredEvent
 
 from tests.sim.bus import Faults
 from tests.sim.machine import Process, SimLoop
@@ -306,6 +307,14 @@ def _load_runs(tables: Tables, wanted: list[UUID]) -> dict[UUID, load.LoadedRun]
         for letter in run.state.mail:
             run.signals[letter.id] = tables["signals"][id_, UUID(letter.id)]["payload"].encode()
     return load._complete(loaded, steps, {})
+
+
+async def load_event(connection: Connection, run: UUID, seq: int) -> StoredEvent | None:
+    def work(tables: Tables, _: float) -> StoredEvent | None:
+        row = tables["events"].get((run, seq))
+        return None if row is None else StoredEvent(**row)
+
+    return await connection.do(work)
 
 
 async def load_closed_gates(connection: Connection, ids: Any) -> list[load.ClosedGate]:

@@ -189,6 +189,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
     if found is None or found[2].status != READY:
         return
     scope, index, step = found
+    step_id = turn.node(scope, index).id  # of a compensation nothing is left once it has ended
     fault = replace(command.fault, step=step.path)
     turn.emit(ev.StepFailed(step=step.path, no=step.no, i=index, scope=scope, attempt=step.attempts, fault=fault))
     turn.effects.finished.append(
@@ -202,7 +203,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
             stop="timeout",
         )
     )
-    _failed(turn, scope, turn.node(scope, index).id, fault, step.attempts)
+    _failed(turn, scope, step_id, fault, step.attempts)
 
 
 @_rule(cmd.TimerDue)
@@ -283,9 +284,13 @@ def _cancel_compensating(turn: Turn, fault: Fault) -> None:
     if not turn.hard:
         turn.emit(ev.RunCompensating(fault=fault))
         return
+    _end_compensating(turn, fault, "terminated")
+
+
+def _end_compensating(turn: Turn, fault: Fault, stop: str) -> None:
     for scope, index, step in turn.state.steps():
         if scope == UNDO:
-            end_step(turn, scope, index, step, CANCELLED, "terminated")
+            end_step(turn, scope, index, step, CANCELLED, stop)
     end_run(turn, fault)
 
 
@@ -296,7 +301,13 @@ _RULES[cmd.SettleStep] = mending.settle
 @_rule(cmd.Break)
 def _break(turn: Turn, command: cmd.Break) -> None:
     turn.hard = True
-    fail_block(turn, ROOT, Fault(code="INTERNAL_ERROR", message=command.message))
+    fault = Fault(code="INTERNAL_ERROR", message=command.message)
+    if turn.state.status in ENDED:
+        return
+    if turn.state.phase:
+        _end_compensating(turn, fault, "failed")
+    else:
+        fail_block(turn, ROOT, fault)
 
 
 @_rule(cmd.TakeSnapshot)

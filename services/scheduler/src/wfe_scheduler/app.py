@@ -34,7 +34,7 @@ from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
-from wfe_store.load import load_runs
+from wfe_store.load import StoredEvent, load_event, load_runs
 from wfe_store.pool import Database
 from wfe_store.sealing import read_keys
 from wfe_store.secrets import Secrets
@@ -124,6 +124,10 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         async with database.connection() as connection:
             return (await fences(connection, [(run, no)])).get((run, no))
 
+    async def recorded(run: UUID, seq: int) -> StoredEvent | None:
+        async with database.connection() as connection:
+            return await load_event(connection, run, seq)
+
     teller_ref: list[Teller] = []
     gates_ref: list[Gates] = []
     cycle = Cycle(
@@ -136,6 +140,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         unassign=dispatcher.credits.give_back,
         load=load_entries,
         present_fence=present_fence,
+        recorded=recorded,
         untold=lambda run: gates_ref[0].untold(run),
         committed=lambda outcome: teller_ref[0].committed(outcome),
         answered=lambda outcome: teller_ref[0].answered(outcome),
