@@ -110,7 +110,10 @@ class Checker:
 
     def _results(self, changes: list[tuple[str, Any, Any, Any]]) -> None:
         """Outcomes that were taken: a dispatch row that became a step row, or gets another attempt."""
-        steps = {key: new for table, key, _, new in changes if table == "steps"}
+        steps: dict[Any, Any] = {}
+        for table, key, _, new in changes:
+            if table == "steps":
+                steps.setdefault(key, new)  # a rollback of the same transaction may change it once more
         for table, key, old, new in changes:
             if table != "dispatch" or old is None:
                 continue

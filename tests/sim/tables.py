@@ -178,10 +178,11 @@ class Tables:
                     self._insert("steps", (_id(run), key[1]), {**step, "seq": 1})
 
     def _put_gates_off(self, rows: Any, now: float, _: Any) -> None:
-        for id_, status in rows:
+        for id_, status, decided in rows:
             gate = self.get("gates", _id(id_))
-            if gate is None or gate["status"] != "open":
+            if gate is None or not (gate["status"] == "open" or (decided and gate["outcome"] is not None)):
                 raise Lost("open gates")
+            status = status if gate["status"] == "open" else gate["status"]
             self.put("gates", _id(id_), {**gate, "status": status, "told_at": now})
 
     def _put_changes(self, rows: Any, now: float, _: Any) -> None:

@@ -78,6 +78,10 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
     turn = Turn(plan, state, env)
     _RULES[type(command)](turn, command)
     settle(turn)
+    if isinstance(command, cmd.GateClosed):
+        # Of two gates that were decided before the run has taken in either, each may void the other.
+        closed = turn.effects.closed_gates
+        closed[:] = [replace(gate, decided=True) for gate in closed]
     if (
         env.snapshot_every
         and turn.state.seq - turn.state.snapshot_seq >= env.snapshot_every

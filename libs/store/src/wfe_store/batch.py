@@ -262,7 +262,7 @@ class Batch:
                 g.on_expiry,
             )  # fmt: skip
         for close in effects.closed_gates:
-            self.gates_off.add(UUID(close.id), close.status)
+            self.gates_off.add(UUID(close.id), close.status, close.decided)
         for gate in effects.told:
             self.told.add(UUID(gate))
         for s in effects.snapshots:

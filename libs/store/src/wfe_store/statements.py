@@ -243,11 +243,12 @@ new_gates AS (
 )
 
 GATES_OFF = Part(
-    "id uuid, status text",
+    "id uuid, status text, decided bool",
     """
 closed_gates AS (
-    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}
-    FROM {d} WHERE g.id = d.id AND g.status = 'open'
+    UPDATE gates g SET status = CASE WHEN g.status = 'open' THEN d.status ELSE g.status END,
+        decided_at = coalesce(g.decided_at, {now}), told_at = {now}
+    FROM {d} WHERE g.id = d.id AND (g.status = 'open' OR (d.decided AND g.outcome IS NOT NULL))
     RETURNING 1
 )
 """,
