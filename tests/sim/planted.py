@@ -33,8 +33,6 @@ SWEEPER, EXECUTORS, CHILDREN = "wfe_scheduler.sweeper", "wfe_scheduler.executors
 
 BUGS = (
     Bug("a report is taken under any fence", "F3", DECIDE, '"fence": command.fence,', '"fence": None,'),
-    Bug("an outcome of a step that has ended counts", "F3", DECIDE,
-        "    if found is None or found[2].status != READY:\n        return  # its", "    if found is None:\n        return  # its"),
     Bug("fences begin anew with every dispatch", "F3", BATCH, "return version << 16", "return 1 << 16"),
     Bug("a lease is sent under another fence", "F3", "wfe_scheduler.work",
         "return fence_of(work.entry.version) + 1", "return fence_of(work.entry.version) + 2"),
@@ -72,7 +70,7 @@ BUGS = (
         "        work.items.append(item)\n", "        work.items.append(item)\n        item.done(None)\n"),
     Bug("a step may lose any number of leases", "F8", SWEEPER, "if lease.losses >= self._lease_losses:", "if False:"),
     Bug("one attempt more than the policy allows", "F8", "wfe_engine.retry",
-        "attempt < ", "attempt - 1 < "),
+        "attempt >= policy.max_attempts", "attempt > policy.max_attempts"),
     Bug("an attempt is not counted", "F8", DECIDE, "attempt = step.attempts + 1", "attempt = max(1, step.attempts)"),
     Bug("a doubtful commit counts as failed", "F11", CYCLE, "unknown=isinstance(fault, Unknown)", "unknown=False"),
     Bug("a second doubtful commit counts as failed", "F11", CYCLE,
