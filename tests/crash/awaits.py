@@ -11,6 +11,10 @@ from typing import Any
 present: contextvars.ContextVar[Awaits | None] = contextvars.ContextVar("present", default=None)
 
 
+#: Work of dead processes: kept, as even its `finally` must not run.
+_GRAVE: list[Any] = []
+
+
 class Injected(ConnectionResetError):
     """What an await fails with."""
 
@@ -79,8 +83,9 @@ class _Counted(collections.abc.Coroutine[Any, Any, Any]):
         return self._waits(self._work.send(value))
 
     def throw(self, *fault: Any) -> Any:
-        if self._awaits.dead and not isinstance(fault[0], asyncio.CancelledError):
-            return self._never()
+        if self._awaits.dead:
+            _GRAVE.append(self._work)
+            raise fault[0]
         return self._waits(self._work.throw(*fault))
 
     def _waits(self, future: Any) -> Any:

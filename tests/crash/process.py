@@ -184,8 +184,10 @@ class Process:
         """Let go of everything; also of a dead one."""
         for task in self.awaits.tasks:
             task.cancel()
-        await asyncio.gather(*self.awaits.tasks, return_exceptions=True)
-        self.awaits.dead = False
+        if self.awaits.tasks:
+            await asyncio.wait(self.awaits.tasks, timeout=2.0)
+        if self.awaits.dead:
+            return
         with contextlib.suppress(Exception):
             await self.cycle.close()
         with contextlib.suppress(Exception):
