@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -50,6 +51,7 @@ async def look(url: str, case: Case, chosen: Any = None) -> Result:
     loop, logs = asyncio.get_running_loop(), structlog.get_config()
     # Faults are injected by the hundred; each would be a traceback.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
     before = loop.get_task_factory()
     loop.set_task_factory(factory)
     try:
@@ -66,6 +68,7 @@ async def look(url: str, case: Case, chosen: Any = None) -> Result:
     finally:
         loop.set_task_factory(before)
         structlog.configure(**logs)
+        logging.getLogger("psycopg").setLevel(logging.NOTSET)
 
 
 async def _one(url: str, case: Case, at: int, how: str) -> tuple[int, Any]:
