@@ -9,7 +9,7 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked fuzz clean
+.PHONY: help setup run up demo test sim sim-planted crash-points check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,15 @@ demo: setup ## Do the main job without questions on an engine of its own
 
 test: setup ## Run every test (ARGS="-k name" for some)
 	@exec $(BIN)/pytest $(ARGS)
+
+sim: setup ## Simulate what can go wrong for SIM_SECONDS (60) from SIM_SEED (ARGS="--seed 7 --examples 1" for one)
+	@exec $(BIN)/python -m tests.sim $(ARGS)
+
+sim-planted: setup ## Plant known bugs one by one and see that the simulation finds each
+	@exec $(BIN)/python -m tests.sim --planted $(ARGS)
+
+crash-points: setup ## Fail and kill at every await of every use case (ARGS="--case start" for one)
+	@exec $(BIN)/python -m tests.crash $(ARGS)
 
 check: setup ## Format, lint, types, import rules, protos, file sizes
 	$(BIN)/ruff format --check .

@@ -18,6 +18,8 @@ from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.state import ENDED, READY, WAITING, Fault, RunState, Step, decode_state
 from wfe_engine.turn import Env, Turn
 
+#: What steps with runs of their own start.
+TEMPLATE = "00000000-0000-0000-0000-000000000063"
 CODES = ("HANDLER_ERROR", "HTTP_STATUS", "ATTEMPT_TIMEOUT")
 LEAVES = (
     "call",
@@ -111,7 +113,7 @@ def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[An
             names = rng.choice(({"signals": ["a", "b"]}, callback, {"signals": ["b"], **callback}))
             return Literal({**names, **more}), ()
         case "workflow":
-            return Literal({"template": "t", "version": 1, "input": {}}), ()
+            return Literal({"template": TEMPLATE, "version": 1, "input": {}}), ()
         case "checkpoint":
             return Literal({"name": "here"}), ()
         case "emit":

@@ -78,6 +78,10 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
     turn = Turn(plan, state, env)
     _RULES[type(command)](turn, command)
     settle(turn)
+    if isinstance(command, cmd.GateClosed):
+        # Of two gates that were decided before the run has taken in either, each may void the other.
+        closed = turn.effects.closed_gates
+        closed[:] = [replace(gate, decided=True) for gate in closed]
     if (
         env.snapshot_every
         and turn.state.seq - turn.state.snapshot_seq >= env.snapshot_every
@@ -193,6 +197,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
     if found is None or found[2].status != READY:
         return
     scope, index, step = found
+    step_id = turn.node(scope, index).id  # of a compensation nothing is left once it has ended
     fault = replace(command.fault, step=step.path)
     turn.emit(ev.StepFailed(step=step.path, no=step.no, i=index, scope=scope, attempt=step.attempts, fault=fault))
     turn.effects.finished.append(
@@ -206,7 +211,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
             stop="timeout",
         )
     )
-    _failed(turn, scope, turn.node(scope, index).id, fault, step.attempts)
+    _failed(turn, scope, step_id, fault, step.attempts)
 
 
 @_rule(cmd.TimerDue)
@@ -294,9 +299,13 @@ def _cancel_compensating(turn: Turn, fault: Fault) -> None:
     if not turn.hard:
         turn.emit(ev.RunCompensating(fault=fault))
         return
+    _end_compensating(turn, fault, "terminated")
+
+
+def _end_compensating(turn: Turn, fault: Fault, stop: str) -> None:
     for scope, index, step in turn.state.steps():
         if scope == UNDO:
-            end_step(turn, scope, index, step, CANCELLED, "terminated")
+            end_step(turn, scope, index, step, CANCELLED, stop)
     end_run(turn, fault)
 
 
@@ -307,7 +316,13 @@ _RULES[cmd.SettleStep] = mending.settle
 @_rule(cmd.Break)
 def _break(turn: Turn, command: cmd.Break) -> None:
     turn.hard = True
-    fail_block(turn, ROOT, Fault(code="INTERNAL_ERROR", message=command.message))
+    fault = Fault(code="INTERNAL_ERROR", message=command.message)
+    if turn.state.status in ENDED:
+        return
+    if turn.state.phase:
+        _end_compensating(turn, fault, "failed")
+    else:
+        fail_block(turn, ROOT, fault)
 
 
 @_rule(cmd.TakeSnapshot)

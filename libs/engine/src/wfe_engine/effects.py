@@ -172,10 +172,15 @@ class Revised(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GateClose(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate that is withdrawn or superseded; refuses the transaction when it is not open any more."""
+    """A gate that is withdrawn or superseded; refuses the transaction when it is not open any more.
+
+    Attributes:
+        decided: It may have been decided meanwhile all the same: then the decision stays, and nothing follows from it.
+    """
 
     id: str
     status: str
+    decided: bool = False
 
 
 class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -58,6 +58,9 @@ def fail_block(turn: Turn, scope: str, fault: Fault, stop: str = "failed") -> No
 def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str = "failed") -> None:
     """A step with blocks cannot go on: stop what is active inside, and end it once nothing is."""
     inside = blocks_of(turn, scope, index)
+    if any(turn.state.scopes[key].fault is not None for key in inside):
+        # What a block inside has failed with is not for this step to take any more, should that block end now.
+        _failing(turn, scope, index, fault)
     for key in inside:
         if turn.hard or turn.block(key).role != "finally":
             _stop_all(turn, key, stop)
@@ -67,11 +70,16 @@ def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str =
     waits = not turn.hard and turn.node(scope, index).blocks[-1].role == "finally"
     # A block that ended with what was active in it is gone.
     if waits or any(key in turn.state.scopes and turn.state.active(key) for key in inside):
-        if step.fault is None:
-            turn.emit(ev.StepFailing(step=step.path, no=step.no, i=index, scope=scope, fault=fault))
-            turn.todo.append(lambda: _look_again(turn, scope, index))
+        _failing(turn, scope, index, fault)
     else:
         end_container(turn, scope, index, fault)
+
+
+def _failing(turn: Turn, scope: str, index: int, fault: Fault) -> None:
+    step = turn.live(scope, index)
+    if step.fault is None:
+        turn.emit(ev.StepFailing(step=step.path, no=step.no, i=index, scope=scope, fault=fault))
+        turn.todo.append(lambda: _look_again(turn, scope, index))
 
 
 def end_container(turn: Turn, scope: str, index: int, fault: Fault) -> None:

@@ -292,7 +292,7 @@ class Batch:
                 float(agenda[0][0]) if agenda else None, g.agenda, g.branch,
             )  # fmt: skip
         for close in effects.closed_gates:
-            self.gates_off.add(UUID(close.id), close.status)
+            self.gates_off.add(UUID(close.id), close.status, close.decided)
         for gate in effects.told:
             self.told.add(UUID(gate))
         for gate, upto in effects.noted:

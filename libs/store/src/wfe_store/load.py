@@ -372,3 +372,23 @@ async def load_request(
         return await read_range(connection, run, blob[0], offset, length), blob[1]
     request = row[0].encode()
     return request[offset : offset + length], len(request)
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event as the store has it; `at` in Unix seconds, `data` is JSON text."""
+
+    type: str
+    actor: str
+    reason: str
+    data: str
+    at: float
+
+
+async def load_event(connection: Connection, run: UUID, seq: int) -> StoredEvent | None:
+    """One event of a run; None when there is none of that seq."""
+    cursor = await connection.execute(
+        "SELECT type, actor, reason, data, extract(epoch FROM at)::float8 FROM events WHERE run_id = %s AND seq = %s",
+        (run, seq),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else StoredEvent(*row)

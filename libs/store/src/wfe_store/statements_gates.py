@@ -25,11 +25,13 @@ new_gates AS (
 )
 
 GATES_OFF = Part(
-    "id uuid, status text",
+    "id uuid, status text, decided bool",
     """
 closed_gates AS (
-    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}, version = g.version + 1, next_at = NULL
-    FROM {d} WHERE g.id = d.id AND g.status IN ('open', 'scheduled')
+    UPDATE gates g SET status = CASE WHEN g.status IN ('open', 'scheduled') THEN d.status ELSE g.status END,
+        decided_at = coalesce(g.decided_at, {now}), told_at = {now}, version = g.version + 1, next_at = NULL
+    FROM {d}
+    WHERE g.id = d.id AND (g.status IN ('open', 'scheduled') OR (d.decided AND g.outcome IS NOT NULL))
     RETURNING 1
 )
 """,

@@ -38,7 +38,7 @@ from wfe_servicekit.telemetry.start import observe
 from wfe_store.firings import Firings
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
-from wfe_store.load import load_runs
+from wfe_store.load import StoredEvent, load_event, load_runs
 from wfe_store.pool import Database
 from wfe_store.schedules import Schedules
 from wfe_store.sealing import read_keys
@@ -146,6 +146,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
 
     subscribers = Subscribers(database)
     await subscribers.run_once()
+
+    async def recorded(run: UUID, seq: int) -> StoredEvent | None:
+        async with database.connection() as connection:
+            return await load_event(connection, run, seq)
+
     teller_ref: list[Teller] = []
     gates_ref: list[Gates] = []
     cycle = Cycle(
@@ -158,6 +163,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         unassign=dispatcher.credits.give_back,
         load=load_entries,
         present_fence=present_fence,
+        recorded=recorded,
         untold=lambda run: gates_ref[0].untold(run),
         committed=lambda outcome: _committed(outcome, teller_ref[0], meter, traces),
         answered=lambda outcome: teller_ref[0].answered(outcome),

@@ -26,6 +26,7 @@ from wfe_engine.turn import Env
 from wfe_engine.values import Deferred
 from wfe_store import commit as store
 from wfe_store.commit import Lost, Stopped, Unknown
+from wfe_store.load import StoredEvent
 from wfe_store.wire import Wire
 
 from wfe_scheduler import refusals
@@ -34,7 +35,7 @@ from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.ids import new_id
 from wfe_scheduler.reader import Reader
-from wfe_scheduler.work import Outcome, Stale, Work, batch_of, was_committed
+from wfe_scheduler.work import Outcome, Stale, Work, batch_of, is_its_own
 
 _log = structlog.get_logger("wfe.scheduler.cycle")
 
@@ -48,6 +49,7 @@ class Cycle:
         unassign: Takes a pick back when its commit failed.
         load: Reads runs back by id, as entries; those that do not exist are missing.
         present_fence: Fence of a live step, from the store; None when it is not live.
+        recorded: An event of a run by its seq, from the store; None when there is none.
         untold: Decisions of a run's gates that the run has not taken in yet, as items.
         committed: Told of every committed cycle, before its items are answered.
         answered: Told after they were.
@@ -66,6 +68,7 @@ class Cycle:
         unassign: Callable[[str], None],
         load: Callable[[Iterable[UUID]], Awaitable[dict[UUID, Entry]]],
         present_fence: Callable[[UUID, int], Awaitable[int | None]],
+        recorded: Callable[[UUID, int], Awaitable[StoredEvent | None]],
         untold: Callable[[UUID], Awaitable[list[Item]]],
         committed: Callable[[Outcome], None],
         answered: Callable[[Outcome], None],
@@ -83,6 +86,7 @@ class Cycle:
         self._unassign = unassign
         self._load = load
         self._present_fence = present_fence
+        self._recorded = recorded
         self._untold = untold
         self._committed = committed
         self._answered = answered
@@ -293,7 +297,7 @@ class Cycle:
         except (Lost, Unknown, psycopg.Error) as fault:
             if not isinstance(fault, Lost):
                 _log.warning("batch not committed", fault=str(fault)[:300], runs=len(works))
-            return await self._singles(connection, works)
+            return await self._singles(connection, works, unknown=isinstance(fault, Unknown))
         self._finish(works, stopped)
         return connection
 
@@ -334,18 +338,30 @@ class Cycle:
             item.done(fault)
         self._release(work.entry)
 
-    async def _singles(self, connection: Wire | None, works: list[Work]) -> Wire | None:
-        """Decide the runs of a batch that was not committed one by one, from what the store has."""
+    async def _singles(self, connection: Wire | None, works: list[Work], *, unknown: bool) -> Wire | None:
+        """Decide the runs of a batch that was not committed, or perhaps was, one by one, from what the store has."""
         for work in works:
             for executor in work.leases.values():
                 self._unassign(executor)
             self._cache.drop(work.entry.run)
             for item in work.items:
-                connection = await self._single(connection, item, work)
+                connection = await self._single(connection, item, [work] if unknown else [])
             self._release(work.entry)
         return connection
 
-    async def _single(self, connection: Wire | None, item: Item, before: Work) -> Wire | None:
+    async def _happened(self, works: list[Work]) -> bool:
+        """Whether one of these, whose commits' outcomes are unknown, is in the log of its run."""
+        for work in works:
+            if work.events and is_its_own(await self._recorded(work.entry.run, work.entry.state.seq + 1), work):
+                return True
+        return False
+
+    async def _single(self, connection: Wire | None, item: Item, doubtful: list[Work]) -> Wire | None:
+        """Decide one item.
+
+        Args:
+            doubtful: Works with it whose commits may have happened, or may happen still.
+        """
         fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
         for attempt in range(5):
             try:
@@ -354,7 +370,7 @@ class Cycle:
                 if attempt and not isinstance(item.command, cmd.GateClosed | cmd.GateNotes | cmd.Start):
                     # A gate that was decided meanwhile cannot be withdrawn: the run takes the decision in first.
                     for told in await self._untold(item.run):
-                        connection = await self._single(connection, told, before)
+                        connection = await self._single(connection, told, [])
                 entry = (await self._load([item.run])).get(item.run)
                 if item.entry is not None:
                     if entry is not None:  # its insert had been committed after all
@@ -364,7 +380,7 @@ class Cycle:
                 if entry is None:
                     item.done(refusals.missing(item.run))
                     return connection
-                if was_committed(entry, before):
+                if await self._happened(doubtful):
                     item.done(None)
                     return connection
                 if isinstance(item.command, cmd.Report | cmd.ClockRanOut):
@@ -376,6 +392,7 @@ class Cycle:
                 if not self._decide(work, item):
                     return connection
                 assert connection is not None
+                doubtful = [*doubtful, work]
                 stopped = await store.commit(connection, batch_of([work], self._told))
                 self._finish([work], stopped)
                 return connection

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from wfe_engine.effects import Dispatch, Effects
-from wfe_engine.events import Event
+from wfe_engine.events import Event, GateNoted, encode_event
 from wfe_store.batch import Batch, RunWrite, fence_of
 from wfe_store.commit import Stopped
+from wfe_store.load import StoredEvent
 
 from wfe_scheduler.entries import Entry, Item
 
@@ -85,6 +86,15 @@ def lease_fence(work: Work) -> int:
     return fence_of(work.entry.version) + 1
 
 
-def was_committed(entry: Entry, before: Work) -> bool:
-    """Whether the decision whose commit's outcome is unknown is what the store has."""
-    return entry.version == before.entry.version + 1 and entry.state == before.state and bool(before.events)
+def is_its_own(event: StoredEvent | None, work: Work) -> bool:
+    """Whether a stored event is the first one of a work: then the commit whose outcome was unknown has happened.
+
+    The state does not show it: others may have decided since, or have decided the same.
+    """
+    if event is None:
+        return False
+    first, actor, reason = work.events[0]
+    if isinstance(first, GateNoted):
+        actor, reason = first.by, first.comment
+    expected = first.TYPE, actor, reason, encode_event(first).decode()
+    return (event.type, event.actor, event.reason, event.data) == expected and abs(event.at - work.now) < 1e-6

@@ -1,0 +1,377 @@
+"""The run store as schedulers and approvals call it: every statement takes a while, and can fail before or after."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+from wfe_engine.errors import Unavailable
+from wfe_store import children as real_children
+from wfe_store import leases as real
+from wfe_store import load
+from wfe_store.commit import Unknown
+from wfe_store.load import StoredEvent
+
+from tests.sim.bus import Faults
+from tests.sim.machine import Process, SimLoop
+from tests.sim.tables import Tables
+
+
+class Store:
+    """The tables and their clock, which can jump.
+
+    Attributes:
+        wrong: Seconds the store's clock is off.
+    """
+
+    def __init__(self, loop: SimLoop, tables: Tables, faults: Faults) -> None:
+        self.loop, self.tables, self.faults = loop, tables, faults
+        self.wrong = 0.0
+
+    def now(self) -> float:
+        """clock_timestamp()."""
+        return round(1_700_000_000.0 + self.loop.time() + self.wrong, 6)
+
+    async def statement(self, process: Process, work: Callable[[], Any], fault: Callable[[str], Exception]) -> Any:
+        """One transaction: it happens or not, and its answer arrives or not."""
+        await process.pass_through()
+        chance = process.rng.random()
+        down = self.faults.store_down_until > self.loop.time()
+        if down or chance < self.faults.refused:
+            raise fault("before")
+        unknown = chance < self.faults.refused + self.faults.unknown
+        if unknown and process.rng.random() < 0.5:
+            raise fault("unknown")
+        result = work()
+        await process.pass_through()
+        if unknown:
+            raise fault("unknown")
+        return result
+
+
+class Database:
+    """`wfe_store.pool.Database` of one process."""
+
+    def __init__(self, store: Store, process: Process) -> None:
+        self.store, self.process = store, process
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        await self.process.alive()
+        yield Connection(self.store, self.process)
+
+
+class Connection:
+    """A connection: statements by what they do."""
+
+    def __init__(self, store: Store, process: Process) -> None:
+        self.store, self.process = store, process
+
+    async def do(self, work: Callable[[Tables, float], Any]) -> Any:
+        """One statement."""
+        tables = self.store.tables
+        return await self.store.statement(
+            self.process,
+            lambda: tables.transaction(lambda: work(tables, self.store.now())),
+            lambda _: Unavailable("the run store is down; try again", reason="STORE_DOWN"),
+        )
+
+    async def execute(self, query: str) -> Any:
+        """The clock's question."""
+        assert "clock_timestamp" in query
+        now = await self.do(lambda _, now: now)
+
+        class Cursor:
+            async def fetchone(self) -> tuple[float]:
+                return (now,)
+
+        return Cursor()
+
+
+class Wire:
+    """A connection for commits."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Commits:
+    """`wfe_store.commit` as cycles call it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def connect(self, process: Any, _name: str) -> Wire:
+        await process.pass_through()
+        faults = self._store.faults
+        if faults.store_down_until > self._store.loop.time() or process.rng.random() < faults.refused:
+            raise psycopg.OperationalError("the server does not answer")
+        return Wire(process)
+
+    async def commit(self, wire: Wire, batch: Any) -> Any:
+        def fault(_: str) -> Exception:
+            wire.closed = True
+            return Unknown("the connection broke")
+
+        return await self._store.statement(wire.process, lambda: self._store.tables.commit(batch), fault)
+
+
+class Leases:
+    """`wfe_store.leases` as schedulers call it."""
+
+    FAILING_SECONDS = real.FAILING_SECONDS
+
+    async def claim(self, connection: Connection, executor: str, queue: str, room: int) -> list[real.ClaimedStep]:
+        def work(tables: Tables, now: float) -> list[real.ClaimedStep]:
+            ready = [
+                (key, row)
+                for key, row in tables["dispatch"].items()
+                if row["executor"] is None and not row["held"] and row["queue"] == queue and row["available_at"] <= now
+            ]
+            ready.sort(key=lambda found: (-found[1]["priority"], found[1]["available_at"], found[0]))
+            claimed = []
+            for key, row in ready[:room]:
+                leased = {"executor": executor, "leased_at": now, "fence": row["fence"] + 1, "queue_deadline": None}
+                tables.change("dispatch", key, **leased)
+                claimed.append(
+                    real.ClaimedStep(
+                        run=key[0], no=key[1], fence=row["fence"] + 1, owner=row["owner"], path=row["path"],
+                        iteration=row["iteration"], visit=row["visit"], epoch=row["epoch"], kind=row["kind"],
+                        request=row["request"], sealed=row["sealed"], attempt=row["attempt"],
+                        max_attempts=row["max_attempts"], clocks=msgspec.json.encode(row["clocks"]).decode(),
+                        total_deadline=row["total_deadline"],
+                    )
+                )  # fmt: skip
+            return claimed
+
+        return await connection.do(work)
+
+    async def heartbeat(
+        self, connection: Connection, *, executor: str, lease_seconds: float, held: Any, stopping: bool, **_: Any
+    ) -> Any:
+        def work(tables: Tables, now: float) -> Any:
+            tables.put("executors", executor, {"lease_until": now + lease_seconds, "stopping": stopping})
+            rows = {(*key, row["fence"]): row for key, row in tables["dispatch"].items() if row["executor"] == executor}
+            listed = set(held)
+            old = now - real.ARRIVAL_SECONDS
+            missing = [key for key, row in rows.items() if row["leased_at"] < old and key not in listed]
+            return [real.Held(*key) for key in held if key not in rows], self._release(tables, now, missing)
+
+        return await connection.do(work)
+
+    async def release(self, connection: Connection, leases: Any) -> list[str]:
+        return await connection.do(lambda tables, now: self._release(tables, now, leases))
+
+    def _release(self, tables: Tables, now: float, leases: Any) -> list[str]:
+        queues = set()
+        for run, no, fence in leases:
+            row = tables["dispatch"].get((run, no))
+            if row is not None and row["fence"] == fence and row["executor"] is not None:
+                tables.put("dispatch", (run, no), self._freed(tables, run, row, now))
+                queues.add(row["queue"])
+        return sorted(queues)
+
+    @staticmethod
+    def _freed(tables: Tables, run: UUID, row: dict[str, Any], now: float) -> dict[str, Any]:
+        at = now
+        if row["held"]:
+            at = msgspec.json.decode(tables["runs"][run]["state"]).get("paused_at") or now
+        queue = row["clocks"].get("queue")
+        return {
+            **row, "executor": None, "leased_at": None, "fence": row["fence"] + 1, "available_at": at,
+            "queue_deadline": None if queue is None else at + queue,
+        }  # fmt: skip
+
+    async def reap(self, connection: Connection, lease_seconds: float, lease_losses: int) -> Any:
+        def work(tables: Tables, now: float) -> Any:
+            dead = sorted(name for name, row in tables["executors"].items() if row["lease_until"] < now)
+            lost = []
+            for key, row in list(tables["dispatch"].items()):
+                executor = row["executor"]
+                orphan = executor is not None and executor not in tables["executors"]
+                if executor in dead or (orphan and row["leased_at"] < now - lease_seconds):
+                    losses = row["lease_losses"] + 1
+                    freed = self._freed(tables, key[0], row, now) | {"lease_losses": losses}
+                    freed["available_at"] += real.FAILING_SECONDS if losses >= lease_losses else 0
+                    tables.put("dispatch", key, freed)
+                    lost.append(real.LostLease(*key, freed["fence"], losses, row["queue"], executor))
+            for name in dead:
+                tables.put("executors", name, None)
+            return lost, sorted({*dead, *(lease.executor for lease in lost)})
+
+        return await connection.do(work)
+
+    async def sweep(self, connection: Connection) -> real.Due:
+        def work(tables: Tables, now: float) -> real.Due:
+            rows = sorted(tables["dispatch"].items())
+            free = [(key, row) for key, row in rows if not row["held"] and row["executor"] is None]
+            return real.Due(
+                timers=[(*key, row["due"]) for key, row in sorted(tables["timers"].items()) if row["due"] <= now],
+                queue_clocks=[(*k, r["fence"]) for k, r in free if r["queue_deadline"] and r["queue_deadline"] <= now],
+                total_clocks=[
+                    (*key, row["fence"])
+                    for key, row in rows
+                    if not row["held"] and row["total_deadline"] and row["total_deadline"] <= now
+                ],
+                ready=sorted({row["queue"] for _, row in free if row["available_at"] <= now}),
+            )
+
+        return await connection.do(work)
+
+    async def fences(self, connection: Connection, steps: Any) -> dict[tuple[UUID, int], int]:
+        return await connection.do(
+            lambda tables, _: {key: tables["dispatch"][key]["fence"] for key in steps if key in tables["dispatch"]}
+        )
+
+
+class Children:
+    """`wfe_store.children` as schedulers call it."""
+
+    async def overdue_wishes(self, connection: Connection, seconds: float) -> list[real_children.Wish]:
+        return await connection.do(
+            lambda tables, now: [
+                real_children.Wish(
+                    *key, row["child"], row["wish"], row["request"], row["owner"], row["started_by"]
+                )
+                for key, row in sorted(tables["children"].items())
+                if not row["done"] and row["wished_at"] < now - seconds
+            ]
+        )  # fmt: skip
+
+    async def carried_out(self, connection: Connection, wish: real_children.Wish) -> None:
+        def work(tables: Tables, _: float) -> None:
+            row = tables["children"].get((wish.run, wish.no))
+            if row is not None and row["child"] == wish.child and row["wish"] == wish.wish:
+                over = wish.wish in ("cancel", "terminate")
+                tables.put("children", (wish.run, wish.no), None if over else {**row, "done": True})
+
+        await connection.do(work)
+
+    async def ended_children(self, connection: Connection, children: Any) -> list[real_children.Ended]:
+        def work(tables: Tables, _: float) -> list[real_children.Ended]:
+            found = []
+            for key, row in sorted(tables["children"].items()):
+                run = tables["runs"].get(row["child"])
+                if row["ended"] and run is not None and run["ended_at"] is not None:
+                    if children is None or row["child"] in children:
+                        told = (run["status"], run["reason"], run["output"], run["error"])
+                        found.append(real_children.Ended(*key, row["child"], *told))
+            return found
+
+        return await connection.do(work)
+
+    async def note_end(self, connection: Connection, child: UUID) -> None:
+        def work(tables: Tables, _: float) -> None:
+            run = tables["runs"].get(child)
+            for key, row in list(tables["children"].items()):
+                if row["child"] == child and run is not None and run["ended_at"] is not None:
+                    if row["wish"] in ("start", "retry"):
+                        tables.change("children", key, ended=True)
+
+        await connection.do(work)
+
+
+async def load_runs(connection: Connection, ids: Any) -> dict[UUID, load.LoadedRun]:
+    """`wfe_store.load.load_runs`, with its own reading of the rows."""
+    return await connection.do(lambda tables, _: _load_runs(tables, list(ids)))
+
+
+def _load_runs(tables: Tables, wanted: list[UUID]) -> dict[UUID, load.LoadedRun]:
+    loaded, steps = {}, []
+    for id_ in wanted:
+        row = tables["runs"].get(id_)
+        if row is None:
+            continue
+        created = dt.datetime.fromtimestamp(row["created_at"], dt.UTC)
+        run = loaded[id_] = load._run((
+            id_, row["owner"], row["template"], row["template_name"], row["template_version"], row["version"],
+            row["state"], row["input"], row["labels"], row["created_by"], created, row["parent_run"] is not None,
+        ))  # fmt: skip
+        prefixes = tuple(load._prefixes(run.state))
+        for key in sorted(tables.of_run("steps", id_)):
+            s = tables["steps"][key]
+            if s["status"] != "rolled_back" and (s["scope"] == "" or s["scope"].startswith(prefixes)):
+                given = s["input"] if s["status"] not in ("completed", "skipped") else None
+                gate = None if s["gate"] is None else str(s["gate"])
+                steps.append((
+                    *key, s["path"], s["scope"], s["status"], given, s["output"], s["error"], s["attempts"], gate,
+                ))  # fmt: skip
+        for letter in run.state.mail:
+            run.signals[letter.id] = tables["signals"][id_, UUID(letter.id)]["payload"].encode()
+    return load._complete(loaded, steps, {})
+
+
+async def load_event(connection: Connection, run: UUID, seq: int) -> StoredEvent | None:
+    def work(tables: Tables, _: float) -> StoredEvent | None:
+        row = tables["events"].get((run, seq))
+        return None if row is None else StoredEvent(**row)
+
+    return await connection.do(work)
+
+
+async def load_closed_gates(connection: Connection, ids: Any) -> list[load.ClosedGate]:
+    return await connection.do(lambda tables, _: _closed(tables, lambda gate: gate["id"] in ids))
+
+
+async def load_untold_gates(connection: Connection, run: UUID) -> list[load.ClosedGate]:
+    return await connection.do(lambda tables, _: _closed(tables, lambda gate: gate["run"] == run))
+
+
+def _closed(tables: Tables, wanted: Callable[[Any], bool]) -> list[load.ClosedGate]:
+    found = [g for g in tables["gates"].values() if g["outcome"] is not None and g["told_at"] is None and wanted(g)]
+    return [
+        load.ClosedGate(g["id"], g["run"], g["outcome"], g["status"] == "expired", g["decided_by"], "")
+        for g in sorted(found, key=lambda gate: gate["decided_at"])
+    ]
+
+
+async def load_keys(connection: Connection, keys: Any) -> dict[Any, tuple[bytes, UUID]]:
+    def work(tables: Tables, _: float) -> Any:
+        return {k: (tables["keys"][k]["hash"], tables["keys"][k]["run"]) for k in keys if k in tables["keys"]}
+
+    return await connection.do(work)
+
+
+async def known_signals(connection: Connection, wanted: Any) -> dict[Any, bool]:
+    return await connection.do(lambda tables, _: {w: True for w in wanted if w[1:] in tables["signals"]})
+
+
+async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> load.SnapshotState | None:
+    def work(tables: Tables, _: float) -> load.SnapshotState | None:
+        row = tables["snapshots"].get((run, snapshot))
+        if row is None:
+            return None
+        void = any(
+            key[1] > row["seq"]
+            and tables["events"][key]["type"] == "run.rolled_back"
+            and msgspec.json.decode(tables["events"][key]["data"])["to_seq"] < row["seq"]
+            for key in tables.of_run("events", run)
+        )
+        return load.SnapshotState(id=snapshot, seq=row["seq"], state=load.decode_state(row["state"]), void=void)
+
+    return await connection.do(work)
+
+
+async def load_inputs(connection: Connection, run: UUID, numbers: Any) -> dict[int, bytes]:
+    return await connection.do(
+        lambda tables, _: {
+            no: tables["steps"][run, no]["input"].encode()
+            for no in numbers
+            if (run, no) in tables["steps"] and tables["steps"][run, no]["input"] is not None
+        }
+    )
+
+
+async def never() -> None:
+    """Wait for ever."""
+    await asyncio.get_running_loop().create_future()

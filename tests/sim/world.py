@@ -1,0 +1,418 @@
+"""One example: some runs of random plans, everything that can go wrong, then peace, in which every run must end."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import pathlib
+import random
+import sys
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from wfe_bus import messages as m
+from wfe_engine import commands as cmd
+from wfe_engine.errors import ResourceExhausted, Unavailable, WfeError
+from wfe_engine.kinds.waiting import callback_name
+from wfe_engine.plan import Plan
+from wfe_engine.state import ENDED, WAITING, decode_state
+from wfe_servicekit.auth import Caller
+
+from tests.sim.bus import Bus, Faults
+from tests.sim.checks import Checker
+from tests.sim.machine import Process, SimLoop, SimTime, Stuck
+from tests.sim.processes import Approvals, Executor, Plans, Scheduler, ports
+from tests.sim.store import Store
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "libs/engine/tests"))
+from random_runs import CODES, TEMPLATE, random_plan
+
+OWNER, APPROVER = UUID(int=7), UUID(int=8)
+CALLER = Caller(OWNER, "o", UUID(int=9), "p", "person", frozenset(), frozenset())
+#: Virtual seconds in which everything must have ended once nothing goes wrong any more.
+PEACE_SECONDS = 4000
+
+
+class World:
+    """Everything of one example.
+
+    Args:
+        seed: Gives all of it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.loop = SimLoop()
+        self.faults = Faults()
+        self.checker = Checker()
+        self.time = SimTime(self.loop)
+        self.store = Store(self.loop, self.checker.tables, self.faults)
+        self.bus = Bus(self.loop, random.Random(self.rng.random()), self.faults)
+        templates = {UUID(TEMPLATE): self._leaf_plan()}
+        templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 4))}
+        self.templates = list(templates)
+        self.plans = Plans(templates)
+        self.snapshot_every = self.rng.choice((0, 0, 5, 20))
+        self.schedulers: list[Scheduler] = []
+        self.executors: list[Executor] = []
+        self.runs: list[UUID] = []
+        self.peace = False
+        self._names = 0
+        self._tokens = 0
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _leaf_plan(self) -> Plan:
+        """A plan that starts no runs of its own: it is what the others start."""
+        while True:
+            plan = random_plan(self.rng)
+            if "'workflow'" not in repr(plan):
+                return plan
+
+    # ---- the whole of it
+
+    def run(self) -> list[str]:
+        """Live through it; gives the broken promises."""
+        asyncio.set_event_loop(self.loop)
+        before = structlog.get_config()
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+        try:
+            with ports(self.store, self.time, random.Random(self.rng.random())):
+                try:
+                    self.loop.run_until_complete(self._live())
+                except Stuck:
+                    self.checker.note("nothing will ever happen again")
+                self._close()
+        finally:
+            self.loop.close()
+            asyncio.set_event_loop(None)
+            structlog.configure(**before)
+        self.checker.once()
+        return self.checker.violations + self.loop.faults
+
+    def digest(self) -> str:
+        """Of everything in the store: equal for equal seeds."""
+        return hashlib.sha256(repr(self.checker.tables.rows).encode()).hexdigest()[:16]
+
+    def _close(self) -> None:
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+
+    async def _live(self) -> None:
+        for _ in range(self.rng.randint(2, 3)):
+            await self._scheduler()
+            await self._executor()
+        self.approvals = Approvals(self._process("approvals"), self.store, self.bus)
+        await self.approvals.process.spawn(self.approvals.run)
+        self._go_wrong()
+        until = self.loop.time() + self.rng.uniform(10, 80)
+        starts = self.rng.randint(2, 6)
+        while self.loop.time() < until and not self.checker.violations:
+            await asyncio.sleep(self.rng.random() * 1.5)
+            if starts and self.rng.random() < 0.5:
+                starts -= 1
+                self._spawn(self._start())
+            elif self.rng.random() < 0.5:
+                self._spawn(self._act())
+            elif self.rng.random() < 0.5:
+                await self._mishap()
+        await self._have_peace()
+
+    def _spawn(self, work: Any) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self.checker.note(f"a client met {task.exception()!r}")
+
+    # ---- processes
+
+    def _process(self, kind: str) -> Process:
+        self._names += 1
+        return Process(f"{kind}{self._names}", random.Random(self.rng.random()), self.loop)
+
+    async def _scheduler(self) -> None:
+        scheduler = Scheduler(self._process("s"), self.store, self.bus, self.plans, self.snapshot_every)
+        self.schedulers.append(scheduler)
+        scheduler.process.spawn(scheduler.run)
+
+    async def _executor(self) -> None:
+        executor = Executor(self._process("x"), self.bus, self, self.rng.randint(1, 4))
+        self.executors.append(executor)
+        executor.process.spawn(executor.run)
+
+    def _kill(self, one: Scheduler | Executor) -> None:
+        one.process.dead = True
+        self.loop.call_later(self.rng.random() * 3, self.bus.forget, one.process)
+
+    # ---- what goes wrong
+
+    def _go_wrong(self) -> None:
+        levels = (0.0, 0.0, 0.02, 0.15)
+        for name in ("lost", "twice", "refused", "unknown"):
+            setattr(self.faults, name, self.rng.choice(levels))
+        self.faults.longest = self.rng.choice((0.01, 0.1, 2.0))
+
+    async def _mishap(self) -> None:
+        rng, now = self.rng, self.loop.time()
+        what = rng.choice((
+            "kill scheduler", "stop scheduler", "kill executor", "stop executor", "end executor", "wipe", "store",
+            "clock", "clocks", "worse",
+        ))  # fmt: skip
+        scheduler, executor = rng.choice(self.schedulers), rng.choice(self.executors)
+        if what == "kill scheduler":
+            self._kill(scheduler)
+            self.schedulers.remove(scheduler)
+            await self._scheduler()
+        elif what == "stop scheduler":
+            scheduler.process.stalled_until = now + rng.random() * 20
+        elif what == "kill executor":
+            self._kill(executor)
+            self.executors.remove(executor)
+            await self._executor()
+        elif what == "stop executor":
+            executor.process.stalled_until = now + rng.random() * 40
+        elif what == "end executor":
+            executor.process.spawn(executor.drain)
+            self.executors.remove(executor)
+            await self._executor()
+        elif what == "wipe":
+            self.bus.wipe(rng.random() * 5)
+        elif what == "store":
+            self.faults.store_down_until = now + rng.random() * 5
+        elif what == "clock":
+            self.store.wrong += rng.choice((-30.0, -2.0, 2.0, 30.0))
+        elif what == "clocks":
+            self.time.wrong += rng.choice((-3600.0, 3600.0))
+        else:
+            self._go_wrong()
+
+    # ---- executors
+
+    def begun(self, process: Process, lease: m.Lease) -> tuple[float, Any]:
+        """An attempt begins: how long it takes, and its outcome; None kills the executor."""
+        self.checker.begun(process, lease)
+        chance = random.Random(f"{lease.run.hex()} {lease.path}").random()
+        if chance < 0.02:
+            self.loop.call_later(0.0, self._replace, process)
+            return 0.0, None
+        seconds = process.rng.random() ** 3 * (2.0 if self.peace else 20.0)
+        if not self.peace and process.rng.random() < 0.25:
+            return seconds, process.rng.choice(CODES)
+        output = {"fence": lease.fence, "no": lease.no}
+        return seconds, msgspec.json.encode(output)
+
+    def accepted(self, ref: m.LeaseRef) -> None:
+        self.checker.accepted(ref)
+
+    def stopped(self, process: Process, told: m.Stop) -> None:
+        self.checker.stopped(process, told)
+
+    def _replace(self, process: Process) -> None:
+        for executor in self.executors:
+            if executor.process is process:
+                self._kill(executor)
+                self.executors.remove(executor)
+                self._spawn(self._executor())
+                return
+
+    # ---- clients
+
+    async def _call(self, work: Any, seconds: float = 8.0) -> tuple[str, Any]:
+        """Ask some scheduler: (ok, answer), (refused, why), or (unknown, None)."""
+        scheduler = self.rng.choice(self.schedulers)
+        task = scheduler.process.spawn(lambda: work(scheduler.engine))
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            return "unknown", None
+        fault = task.exception()
+        if fault is None:
+            return "ok", task.result()
+        if isinstance(fault, Unavailable | ResourceExhausted):
+            return "unknown", None
+        if isinstance(fault, WfeError):
+            return "refused", fault
+        self.checker.note(f"a client was answered with {fault!r}")
+        return "refused", fault
+
+    def _token(self) -> str:
+        self._tokens += 1
+        return f"command {self._tokens}"
+
+    async def _start(self) -> None:
+        """Start a run and ask until it is known; sometimes twice at once."""
+        template, key = self.rng.choice(self.templates), self._token()
+        known: set[UUID] = set()
+
+        async def ask(engine: Any) -> Any:
+            return await engine.start(CALLER, template, None, {}, {}, key, b"h")
+
+        while not known:
+            calls = [self._call(ask) for _ in range(1 if self.rng.random() < 0.8 else 2)]
+            for how, answer in await asyncio.gather(*calls):
+                if how == "ok":
+                    known.add(answer.run_id)
+                elif how == "refused":
+                    self.checker.note(f"a start was refused: {answer!r}")
+                    return
+            if self.peace and len(self._tasks) > 100:
+                return
+            await asyncio.sleep(0.2)
+        self.checker.expect(len(known) == 1, f"one key began {len(known)} runs")
+        run = known.pop()
+        stored = self.checker.tables["keys"].get((OWNER, key))
+        self.checker.expect(run in self.checker.tables["runs"], f"run {run} was acknowledged and is not there")
+        self.checker.expect(stored is not None and stored["run"] == run, "a key stands for another run")
+        self.runs.append(run)
+
+    async def _act(self) -> None:
+        """Something a person or a program asks of a run."""
+        runs = list(self.checker.tables["runs"])
+        if not runs:
+            return
+        run, rng, reason = self.rng.choice(runs), self.rng, self._token()
+        state = decode_state(self.checker.tables["runs"][run]["state"])
+        what = rng.choice(("pause", "resume", "resume", "cancel", "retry", "retry", "gate", "gate", "signal", "signal",
+                           "snapshot", "rollback", "fork", "settle", "twice", "alive"))  # fmt: skip
+        if what == "gate":
+            await self._decide(run, "reject" if rng.random() < 0.3 else "approve")
+            return
+        if what == "fork":
+            await self._fork(run)
+            return
+        work = self._work(what, run, state, reason)
+        if work is None:
+            return
+        how, answer = await self._call(work)
+        if how == "ok":
+            self.checker.acknowledged(reason)
+        elif how == "refused" and what != "rollback":
+            self.checker.expect(
+                reason not in self.checker.commits, f"{reason} ({what}) was refused and has happened: {answer}"
+            )
+        if what == "twice" and how == "ok":
+            how, _ = await self._call(work)
+            found = [
+                k
+                for k in self.checker.tables.of_run("signals", run)
+                if self.checker.tables["signals"][k]["payload"] == f'"{reason}"'
+            ]
+            self.checker.expect(len(found) == 1, f"one signal came {len(found)} times")
+
+    def _work(self, what: str, run: UUID, state: Any, reason: str) -> Any:
+        rng = self.rng
+        commands: dict[str, cmd.Command] = {
+            "pause": cmd.Pause(), "resume": cmd.Resume(), "cancel": cmd.Cancel(hard=rng.random() < 0.3),
+            "retry": cmd.Retry(),
+        }  # fmt: skip
+        if what in commands:
+            return lambda engine: engine.command(CALLER, run, commands[what], reason)
+        if what == "settle":
+            steps = [step.no for _, _, step in state.steps() if step.kind == "call"]
+            if not steps:
+                return None
+            command = cmd.SettleStep(no=rng.choice(steps), output=rng.choice((None, b'{"by":"hand"}')))
+            return lambda engine: engine.command(CALLER, run, command, reason)
+        if what in ("signal", "twice", "alive"):
+            name, key = rng.choice(("a", "b", self._callback(run, state))), None
+            if what == "alive":
+                return lambda engine: engine.command(CALLER, run, cmd.Alive(name=name, progress=b"1"), reason)
+            if what == "twice":
+                name, key = "a", reason
+            payload = f'"{reason}"'.encode()
+            return lambda engine: engine.signal(CALLER, run, name, payload, reason, key)
+        if what == "snapshot":
+            return lambda engine: engine.snapshot(CALLER, run, "here", reason)
+        snapshots = self.checker.tables.of_run("snapshots", run)
+        if not snapshots:
+            return None
+        snapshot = rng.choice(snapshots)[1]
+        return lambda engine: engine.rollback(CALLER, run, snapshot, reason)
+
+    def _callback(self, run: UUID, state: Any) -> str:
+        for _, _, step in state.steps():
+            if step.kind == "wait_for" and step.status == WAITING:
+                row = self.checker.tables["steps"][run, step.no]
+                params = msgspec.json.decode(row["input"])
+                if "callback" in params:
+                    return callback_name(params["callback"], row["iteration"])
+        return "callback:none"
+
+    async def _fork(self, run: UUID) -> None:
+        snapshots, key = self.checker.tables.of_run("snapshots", run), self._token()
+        if not snapshots or len(self.checker.tables["runs"]) > 12:
+            return
+        snapshot = self.rng.choice(snapshots)[1]
+        how, answer = await self._call(lambda engine: engine.fork(CALLER, run, snapshot, None, "", key, b"h"))
+        if how == "ok":
+            self.checker.expect(
+                answer.run_id in self.checker.tables["runs"], "a fork was acknowledged and is not there"
+            )
+
+    async def _decide(self, run: UUID, outcome: str) -> None:
+        for gate in list(self.checker.tables["gates"].values()):
+            if gate["run"] == run and gate["status"] == "open":
+                work = self.approvals.decide(gate["id"], outcome, UUID(int=self.rng.randint(50, 60)))
+                try:
+                    counts = await self.approvals.process.spawn(lambda work=work: work)
+                except Unavailable:
+                    continue
+                if counts:
+                    decided = self.checker.decided.get(gate["id"])
+                    self.checker.expect(decided == outcome, f"gate {gate['id']}: {outcome} was acknowledged")
+
+    # ---- peace
+
+    async def _have_peace(self) -> None:
+        self.peace = True
+        self.faults.stop()
+        for one in (*self.schedulers, *self.executors):
+            one.process.stalled_until = 0.0
+        until = self.loop.time() + PEACE_SECONDS
+        while self.loop.time() < until and not self.checker.violations:
+            if not self._tasks and not self._left():
+                break
+            await self._help()
+            await asyncio.sleep(1.0)
+        if not self.checker.violations:
+            left = self._left()
+            self.checker.expect(not left, "in peace, and not done: " + "; ".join(left[:5]))
+            self.checker.expect(not self._tasks, "clients still wait for answers")
+
+    def _left(self) -> list[str]:
+        tables = self.checker.tables
+        left = [f"run {run} is {row['status']}" for run, row in tables["runs"].items() if row["ended_at"] is None]
+        left += [f"{name} {key}" for name in ("dispatch", "timers") for key in tables[name]]
+        left += [
+            f"child {key} {row['wish']}" for key, row in tables["children"].items() if not row["done"] or row["ended"]
+        ]
+        left += [
+            f"gate {key} is {row['status']}" for key, row in tables["gates"].items()
+            if row["status"] == "open" or (row["outcome"] and row["told_at"] is None)
+        ]  # fmt: skip
+        left += [f"{one.process.name} is busy" for one in self.schedulers if not one.idle]
+        return left
+
+    async def _help(self) -> None:
+        """People and programs do what the runs wait for."""
+        for run, row in list(self.checker.tables["runs"].items()):
+            state = decode_state(row["state"])
+            if state.status in ENDED:
+                continue
+            if state.paused_at is not None:
+                await self._call(lambda engine, run=run: engine.command(CALLER, run, cmd.Resume(), ""))
+                continue
+            await self._decide(run, "approve")
+            for _, _, step in state.steps():
+                if step.kind != "wait_for" or step.status != WAITING:
+                    continue
+                stored = self.checker.tables["steps"][run, step.no]
+                params = msgspec.json.decode(stored["input"])
+                name = (params.get("signals") or [""])[0] or callback_name(params["callback"], stored["iteration"])
+                await self._call(lambda engine, run=run, name=name: engine.signal(CALLER, run, name, b"1", "", None))
