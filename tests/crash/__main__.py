@@ -39,7 +39,9 @@ async def _all(url: str, names: list[str]) -> int:
 def main() -> int:
     """1 when anything ended otherwise than without a crash."""
     parser = argparse.ArgumentParser(prog="make crash-points")
-    parser.add_argument("--case", action="append", default=[], help="only this one; " + ", ".join(c.name for c in CASES))
+    parser.add_argument(
+        "--case", action="append", default=[], help="only this one; " + ", ".join(c.name for c in CASES)
+    )
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="wfe-crash-"))
     try:

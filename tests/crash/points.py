@@ -25,7 +25,8 @@ _LEFT = (
     " (SELECT json_agg(e.type ORDER BY e.seq)::text FROM events e WHERE e.run_id = r.id),"
     " (SELECT json_agg(json_build_array(s.no, s.status, s.attempts, s.output) ORDER BY s.no)::text FROM steps s"
     "   WHERE s.run_id = r.id),"
-    " (SELECT json_agg(json_build_array(d.no, d.attempt, d.held) ORDER BY d.no)::text FROM dispatch d WHERE d.run_id = r.id),"
+    " (SELECT json_agg(json_build_array(d.no, d.attempt, d.held) ORDER BY d.no)::text FROM dispatch d"
+    "   WHERE d.run_id = r.id),"
     " (SELECT json_agg(json_build_array(g.status, g.outcome, g.told_at IS NULL) ORDER BY g.id)::text FROM gates g"
     "   WHERE g.run_id = r.id),"
     " (SELECT count(*) FROM timers t WHERE t.run_id = r.id), (SELECT count(*) FROM signals s WHERE s.run_id = r.id),"
@@ -125,9 +126,7 @@ async def _disconnect(url: str, name: str) -> None:
         await connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY(%s)", (names,)
         )
-        while (
-            await (
-                await connection.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = ANY(%s)", (names,))
-            ).fetchone()
-        ):
+        while await (
+            await connection.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = ANY(%s)", (names,))
+        ).fetchone():
             await asyncio.sleep(0.005)

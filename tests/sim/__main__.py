@@ -29,7 +29,11 @@ def main() -> int:
     parser.add_argument("--planted", action="store_true", help="plant every bug in turn, and say which are found")
     options = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != HASH_SEED:
-        os.execve(sys.executable, [sys.executable, "-m", "tests.sim", *sys.argv[1:]], os.environ | {"PYTHONHASHSEED": HASH_SEED})  # noqa: E501
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "tests.sim", *sys.argv[1:]],
+            os.environ | {"PYTHONHASHSEED": HASH_SEED},
+        )
     if options.planted:
         return _planted(options.seconds)
     return _look(options.seed, options.examples, options.seconds, options.plant)

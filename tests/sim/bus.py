@@ -137,7 +137,7 @@ class Client:
     async def subscribe(self, subject: str, queue: str = "", cb: Any = None) -> None:
         self._bus.subscribe(self._process, subject, queue, cb)
 
-    async def request(self, subject: str, data: bytes, timeout: float) -> bytes:  # noqa: ASYNC109 - NATS's name
+    async def request(self, subject: str, data: bytes, timeout: float) -> bytes:
         await self._process.alive()
         return await self._bus.request(self._process, subject, data, timeout)
 

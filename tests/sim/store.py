@@ -156,7 +156,9 @@ class Leases:
 
         return await connection.do(work)
 
-    async def heartbeat(self, connection: Connection, *, executor: str, lease_seconds: float, held: Any, stopping: bool, **_: Any) -> Any:  # noqa: E501
+    async def heartbeat(
+        self, connection: Connection, *, executor: str, lease_seconds: float, held: Any, stopping: bool, **_: Any
+    ) -> Any:
         def work(tables: Tables, now: float) -> Any:
             tables.put("executors", executor, {"lease_until": now + lease_seconds, "stopping": stopping})
             rows = {(*key, row["fence"]): row for key, row in tables["dispatch"].items() if row["executor"] == executor}
@@ -260,10 +262,10 @@ class Children:
             found = []
             for key, row in sorted(tables["children"].items()):
                 run = tables["runs"].get(row["child"])
-                if row["ended"] and run is not None and run["ended_at"] is not None:
-                    if children is None or row["child"] in children:
-                        told = (run["status"], run["reason"], run["output"], run["error"])
-                        found.append(real_children.Ended(*key, row["child"], *told))
+                ended = row["ended"] and run is not None and run["ended_at"] is not None
+                if ended and (children is None or row["child"] in children):
+                    told = (run["status"], run["reason"], run["output"], run["error"])
+                    found.append(real_children.Ended(*key, row["child"], *told))
             return found
 
         return await connection.do(work)
@@ -272,9 +274,9 @@ class Children:
         def work(tables: Tables, _: float) -> None:
             run = tables["runs"].get(child)
             for key, row in list(tables["children"].items()):
-                if row["child"] == child and run is not None and run["ended_at"] is not None:
-                    if row["wish"] in ("start", "retry"):
-                        tables.change("children", key, ended=True)
+                ended = row["child"] == child and run is not None and run["ended_at"] is not None
+                if ended and row["wish"] in ("start", "retry"):
+                    tables.change("children", key, ended=True)
 
         await connection.do(work)
 

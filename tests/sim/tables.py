@@ -186,7 +186,7 @@ class Tables:
             self.put("gates", _id(id_), {**gate, "status": status, "told_at": now})
 
     def _put_changes(self, rows: Any, now: float, _: Any) -> None:
-        for run, no, status, seq, output, error, due, ended in rows:
+        for run, no, status, seq, output, error, due, _ended in rows:
             old = self.get("steps", (_id(run), no))
             if old is None:
                 raise Lost("steps")
@@ -309,7 +309,23 @@ class Tables:
             self.put("timers", (_id(run), no), {"due": due})
 
     def _put_gates(self, rows: Any, now: float, _: Any) -> None:
-        for id_, run, no, _owner, path, _iteration, _title, _body, _payload, _policy, _digest, _by, replaces, expires, on_expiry in rows:  # noqa: E501
+        for (
+            id_,
+            run,
+            no,
+            _owner,
+            path,
+            _iteration,
+            _title,
+            _body,
+            _payload,
+            _policy,
+            _digest,
+            _by,
+            replaces,
+            expires,
+            on_expiry,
+        ) in rows:
             self._insert("gates", _id(id_), {
                 "id": _id(id_), "run": _id(run), "no": no, "path": path, "status": "open", "outcome": None,
                 "replaces": replaces, "expires_at": expires, "on_expiry": on_expiry, "held_at": None, "told_at": None,

@@ -48,7 +48,9 @@ def test_a_fault_of_the_engine_ends_compensations_too(make_run_of):
 @pytest.mark.parametrize("hard", [True, False])
 def test_a_stop_is_not_what_a_catch_takes_from_a_block_that_was_failing(make_run_of, hard):
     final = block(node(0, "call", "s0/body/s0/finally/"), name="finally", role="finally")
-    inner = node(0, "try", "s0/body/", blocks=(block(node(0, "call", "s0/body/s0/body/"), name="body", role="body"), final))
+    inner = node(
+        0, "try", "s0/body/", blocks=(block(node(0, "call", "s0/body/s0/body/"), name="body", role="body"), final)
+    )
     body = block(inner, node(1, "call", "s0/body/"), name="body", role="body")
     catch = block(node(0, "call", "s0/catch/"), name="catch", role="catch")
     run = make_run_of(Plan("p", (), block(node(0, "try", blocks=(body, catch))))).start()

@@ -83,5 +83,10 @@ def is_its_own(event: StoredEvent | None, work: Work) -> bool:
     if event is None:
         return False
     first, actor, reason = work.events[0]
-    same = (event.type, event.actor, event.reason, event.data) == (first.TYPE, actor, reason, encode_event(first).decode())
+    same = (event.type, event.actor, event.reason, event.data) == (
+        first.TYPE,
+        actor,
+        reason,
+        encode_event(first).decode(),
+    )
     return same and abs(event.at - work.now) < 1e-6
