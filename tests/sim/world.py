@@ -30,6 +30,8 @@ from random_runs import CODES, TEMPLATE, random_plan
 
 #: Virtual seconds in which everything must have ended once nothing goes wrong any more.
 PEACE_SECONDS = 4000
+#: Virtual seconds without any transaction but heartbeats after which nothing will happen any more.
+STILL_SECONDS = 300
 
 
 class World(Clients):
@@ -47,8 +49,9 @@ class World(Clients):
         self.time = SimTime(self.loop)
         self.store = Store(self.loop, self.checker.tables, self.faults)
         self.bus = Bus(self.loop, random.Random(self.rng.random()), self.faults)
-        templates = {UUID(TEMPLATE): self._leaf_plan()}
-        templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 4))}
+        templates = {UUID(TEMPLATE): self._plan_with("'workflow'", wanted=False)}  # what the others start
+        templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 3))}
+        templates[UUID(int=200)] = self._plan_with("'workflow'", wanted=self.rng.random() < 0.7)
         self.templates = list(templates)
         self.plans = Plans(templates)
         self.snapshot_every = self.rng.choice((0, 0, 5, 20))
@@ -60,11 +63,11 @@ class World(Clients):
         self._tokens = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _leaf_plan(self) -> Plan:
-        """A plan that starts no runs of its own: it is what the others start."""
+    def _plan_with(self, kind: str, *, wanted: bool) -> Plan:
+        """A plan that has, or has not, a step of a kind."""
         while True:
             plan = random_plan(self.rng)
-            if "'workflow'" not in repr(plan):
+            if (kind in repr(plan)) == wanted:
                 return plan
 
     # ---- the whole of it
@@ -227,7 +230,10 @@ class World(Clients):
         for one in (*self.schedulers, *self.executors):
             one.process.stalled_until = 0.0
         until = self.loop.time() + PEACE_SECONDS
-        while self.loop.time() < until and not self.checker.violations:
+        moves, moved = -1, self.loop.time()
+        while self.loop.time() < min(until, moved + STILL_SECONDS) and not self.checker.violations:
+            if moves != self.checker.moves:
+                moves, moved = self.checker.moves, self.loop.time()
             if not self._tasks and not self._left():
                 break
             await self._help()
