@@ -59,8 +59,10 @@ BUGS = (
         "if self._over.get(attempt.key, -1) >= lease.fence:", "if False:"),
     Bug("the key of a step leaves out its iteration", "F4", "wfe_scheduler.dispatcher",
         'return f"{run}:{path}:{iteration}:{visit}:{epoch}"', 'return f"{run}:{path}::{visit}:{epoch}"'),
-    Bug("a run that is being committed is decided on", "F5", CYCLE,
-        "            if entry.busy:\n", "            if False:\n"),
+    Bug("a decision that lost counts as done", "F5", CYCLE,
+        "            stopped = await store.commit(connection, batch)\n        except",
+        "            stopped = []\n            try:\n                stopped = await store.commit(connection, batch)\n"
+        "            except Lost:\n                pass\n        except"),
     Bug("memory changes before the commit", "F5", CYCLE,
         "        work.state = decision.state\n", "        work.state = work.entry.state = decision.state\n"),
     Bug("a state is changed without an event", "F5", DECIDE,

@@ -154,10 +154,10 @@ class World(Clients):
     # ---- what goes wrong
 
     def _go_wrong(self) -> None:
-        levels = (0.0, 0.0, 0.02, 0.15)
-        for name in ("lost", "twice", "refused", "unknown"):
-            setattr(self.faults, name, self.rng.choice(levels))
-        self.faults.longest = self.rng.choice((0.01, 0.1, 2.0))
+        for name in ("lost", "refused", "unknown"):
+            setattr(self.faults, name, self.rng.choice((0.0, 0.0, 0.02, 0.15)))
+        self.faults.twice = self.rng.choice((0.0, 0.0, 0.1, 0.5))
+        self.faults.longest = self.rng.choice((0.01, 0.1, 2.0, 8.0))
 
     async def _mishap(self) -> None:
         rng, now = self.rng, self.loop.time()
