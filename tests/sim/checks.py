@@ -145,6 +145,7 @@ class Checker:
             event: Any = decode_event(row["type"], row["data"])
             if state.status in ENDED:
                 self.expect(row["type"] in AFTER_END, f"run {run}: {row['type']} after its end")
+            self.expect("INTERNAL_ERROR" not in row["data"], f"run {run}: a fault of the engine: {row['data'][:200]}")
             self._one_result(run, row["type"], event)
             if row["type"] in ("approval.approved", "approval.rejected"):
                 said = {"approval.approved": "approve", "approval.rejected": "reject"}[row["type"]]

@@ -199,7 +199,7 @@ class World(Clients):
         """An attempt begins: how long it takes, and its outcome; None kills the executor."""
         self.checker.begun(process, lease)
         chance = random.Random(f"{lease.run.hex()} {lease.path}").random()
-        if chance < 0.02:
+        if chance < (0.2 if lease.path.endswith("~") else 0.02):
             self.loop.call_later(0.0, self._replace, process)
             return 0.0, None
         seconds = process.rng.random() ** 3 * (2.0 if self.peace else 20.0)
