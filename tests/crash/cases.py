@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -155,10 +156,8 @@ async def signals(process: Process, run: UUID) -> None:
 
 
 async def answers(process: Process, run: UUID) -> None:
-    try:
+    with contextlib.suppress(StateConflict):  # it was answered already
         await process.engine.answer(run, cmd.Signal(signal=str(UUID(int=77)), name="callback:back", payload=b"1"))
-    except StateConflict:
-        pass  # it was answered already
 
 
 async def decides(process: Process, run: UUID) -> None:

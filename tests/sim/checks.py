@@ -34,6 +34,7 @@ class Checker:
     Attributes:
         violations: One sentence each.
         commits: Numbers of the transactions in which a reason, so a command of a client, came to events.
+        moves: Transactions that were more than a heartbeat.
         results: Fences under which a step's attempt was taken: (run, no, fence).
     """
 
@@ -44,6 +45,7 @@ class Checker:
         self.results: set[tuple[UUID, int, int]] = set()
         self.decided: dict[UUID, str] = {}
         self.count = 0
+        self.moves = 0
         self._folded: dict[UUID, RunState] = {}
         self._ended: dict[tuple[UUID, int], str] = {}
         self._fences: dict[tuple[UUID, int], int] = {}
@@ -66,6 +68,7 @@ class Checker:
         if not changes:
             return
         self.count += 1
+        self.moves += any(table != "executors" for table, *_ in changes)
         touched: dict[UUID, None] = {}
         events: dict[UUID, list[tuple[int, dict[str, Any]]]] = {}
         for table, key, old, new in changes:
@@ -142,6 +145,7 @@ class Checker:
             event: Any = decode_event(row["type"], row["data"])
             if state.status in ENDED:
                 self.expect(row["type"] in AFTER_END, f"run {run}: {row['type']} after its end")
+            self.expect("INTERNAL_ERROR" not in row["data"], f"run {run}: a fault of the engine: {row['data'][:200]}")
             self._one_result(run, row["type"], event)
             if row["type"] in ("approval.approved", "approval.rejected"):
                 said = {"approval.approved": "approve", "approval.rejected": "reject"}[row["type"]]

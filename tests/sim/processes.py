@@ -26,7 +26,8 @@ from wfe_executor.pulse import Pulse
 from wfe_executor.reports import Reporter
 from wfe_executor.slots import Slots
 from wfe_scheduler import children as children_module
-from wfe_scheduler import clock, credits, cycle, dispatcher, engine, executors, gates, ids, once, sweeper
+from wfe_scheduler import clock, cycle, dispatcher, engine, executors, gates, ids, once, sweeper
+from wfe_scheduler import credits as credits_module
 from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.cycle import Cycle
@@ -69,7 +70,7 @@ def ports(store: Store, time: SimTime, rng: random.Random) -> Iterator[None]:
         (executor_link, "random", chance),
         (children_module, "stored", simulated.Children()),
         *[(module, "leases", simulated.Leases()) for module in (dispatcher, executors, sweeper)],
-        *[(module, "time", time) for module in (clock, credits, ids, attempts, pulse, executor_clock)],
+        *[(module, "time", time) for module in (clock, credits_module, ids, attempts, pulse, executor_clock)],
         *[(module, "load_runs", simulated.load_runs) for module in (engine, once)],
         (engine, "load_snapshot", simulated.load_snapshot),
         (engine, "load_inputs", simulated.load_inputs),

@@ -262,10 +262,10 @@ class Children:
             found = []
             for key, row in sorted(tables["children"].items()):
                 run = tables["runs"].get(row["child"])
-                if row["ended"] and run is not None and run["ended_at"] is not None:
-                    if children is None or row["child"] in children:
-                        told = (run["status"], run["reason"], run["output"], run["error"])
-                        found.append(real_children.Ended(*key, row["child"], *told))
+                ended = row["ended"] and run is not None and run["ended_at"] is not None
+                if ended and (children is None or row["child"] in children):
+                    told = (run["status"], run["reason"], run["output"], run["error"])
+                    found.append(real_children.Ended(*key, row["child"], *told))
             return found
 
         return await connection.do(work)
@@ -274,9 +274,9 @@ class Children:
         def work(tables: Tables, _: float) -> None:
             run = tables["runs"].get(child)
             for key, row in list(tables["children"].items()):
-                if row["child"] == child and run is not None and run["ended_at"] is not None:
-                    if row["wish"] in ("start", "retry"):
-                        tables.change("children", key, ended=True)
+                ended = row["child"] == child and run is not None and run["ended_at"] is not None
+                if ended and row["wish"] in ("start", "retry"):
+                    tables.change("children", key, ended=True)
 
         await connection.do(work)
 

@@ -186,7 +186,7 @@ class Tables:
             self.put("gates", _id(id_), {**gate, "status": status, "told_at": now})
 
     def _put_changes(self, rows: Any, now: float, _: Any) -> None:
-        for run, no, status, seq, output, error, due, ended in rows:
+        for run, no, status, seq, output, error, due, _ended in rows:
             old = self.get("steps", (_id(run), no))
             if old is None:
                 raise Lost("steps")

@@ -26,20 +26,20 @@ def simulate(*args: str) -> tuple[int, str]:
 
 
 def test_whatever_goes_wrong_no_promise_is_broken():
-    code, said = simulate("--seed", "1", "--examples", "60", "--seconds", "120")
+    code, said = simulate("--seed", "1", "--examples", "40", "--seconds", "120")
     assert code == 0, said
     assert said.splitlines()[-1].endswith(" 0 violations")
 
 
-# Each was a bug of the engine; the example is the one that shows it.
+# The example is one that shows it; the first was a bug of the engine once.
 @pytest.mark.parametrize(
     ("name", "seed"),
     [
-        ("two gates decided at once void each other for ever", "152"),
-        ("the clock of a compensation breaks its run", "92"),
+        ("a second doubtful commit counts as failed", "1017"),
+        ("callers are answered before the commit", "1"),
     ],
 )
-def test_what_was_broken_once_is_found_again(name, seed):
+def test_a_planted_bug_is_found(name, seed):
     code, said = simulate("--plant", name, "--seed", seed, "--examples", "1")
     assert code == 1, said
     assert "violations" in said

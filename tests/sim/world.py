@@ -14,14 +14,13 @@ import msgspec
 import structlog
 from wfe_bus import messages as m
 from wfe_engine import commands as cmd
-from wfe_engine.errors import ResourceExhausted, Unavailable, WfeError
 from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Plan
 from wfe_engine.state import ENDED, WAITING, decode_state
-from wfe_servicekit.auth import Caller
 
 from tests.sim.bus import Bus, Faults
 from tests.sim.checks import Checker
+from tests.sim.clients import CALLER, Clients
 from tests.sim.machine import Process, SimLoop, SimTime, Stuck
 from tests.sim.processes import Approvals, Executor, Plans, Scheduler, ports
 from tests.sim.store import Store
@@ -29,13 +28,13 @@ from tests.sim.store import Store
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "libs/engine/tests"))
 from random_runs import CODES, TEMPLATE, random_plan
 
-OWNER, APPROVER = UUID(int=7), UUID(int=8)
-CALLER = Caller(OWNER, "o", UUID(int=9), "p", "person", frozenset(), frozenset())
 #: Virtual seconds in which everything must have ended once nothing goes wrong any more.
 PEACE_SECONDS = 4000
+#: Virtual seconds without any transaction but heartbeats after which nothing will happen any more.
+STILL_SECONDS = 300
 
 
-class World:
+class World(Clients):
     """Everything of one example.
 
     Args:
@@ -50,8 +49,9 @@ class World:
         self.time = SimTime(self.loop)
         self.store = Store(self.loop, self.checker.tables, self.faults)
         self.bus = Bus(self.loop, random.Random(self.rng.random()), self.faults)
-        templates = {UUID(TEMPLATE): self._leaf_plan()}
-        templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 4))}
+        templates = {UUID(TEMPLATE): self._plan_with("'workflow'", wanted=False)}  # what the others start
+        templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 3))}
+        templates[UUID(int=200)] = self._plan_with("'workflow'", wanted=self.rng.random() < 0.7)
         self.templates = list(templates)
         self.plans = Plans(templates)
         self.snapshot_every = self.rng.choice((0, 0, 5, 20))
@@ -63,11 +63,11 @@ class World:
         self._tokens = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _leaf_plan(self) -> Plan:
-        """A plan that starts no runs of its own: it is what the others start."""
+    def _plan_with(self, kind: str, *, wanted: bool) -> Plan:
+        """A plan that has, or has not, a step of a kind."""
         while True:
             plan = random_plan(self.rng)
-            if "'workflow'" not in repr(plan):
+            if (kind in repr(plan)) == wanted:
                 return plan
 
     # ---- the whole of it
@@ -154,10 +154,10 @@ class World:
     # ---- what goes wrong
 
     def _go_wrong(self) -> None:
-        levels = (0.0, 0.0, 0.02, 0.15)
-        for name in ("lost", "twice", "refused", "unknown"):
-            setattr(self.faults, name, self.rng.choice(levels))
-        self.faults.longest = self.rng.choice((0.01, 0.1, 2.0))
+        for name in ("lost", "refused", "unknown"):
+            setattr(self.faults, name, self.rng.choice((0.0, 0.0, 0.02, 0.15)))
+        self.faults.twice = self.rng.choice((0.0, 0.0, 0.1, 0.5))
+        self.faults.longest = self.rng.choice((0.01, 0.1, 2.0, 8.0))
 
     async def _mishap(self) -> None:
         rng, now = self.rng, self.loop.time()
@@ -199,7 +199,7 @@ class World:
         """An attempt begins: how long it takes, and its outcome; None kills the executor."""
         self.checker.begun(process, lease)
         chance = random.Random(f"{lease.run.hex()} {lease.path}").random()
-        if chance < 0.02:
+        if chance < (0.2 if lease.path.endswith("~") else 0.02):
             self.loop.call_later(0.0, self._replace, process)
             return 0.0, None
         seconds = process.rng.random() ** 3 * (2.0 if self.peace else 20.0)
@@ -222,151 +222,6 @@ class World:
                 self._spawn(self._executor())
                 return
 
-    # ---- clients
-
-    async def _call(self, work: Any, seconds: float = 8.0) -> tuple[str, Any]:
-        """Ask some scheduler: (ok, answer), (refused, why), or (unknown, None)."""
-        scheduler = self.rng.choice(self.schedulers)
-        task = scheduler.process.spawn(lambda: work(scheduler.engine))
-        await asyncio.wait({task}, timeout=seconds)
-        if not task.done():
-            return "unknown", None
-        fault = task.exception()
-        if fault is None:
-            return "ok", task.result()
-        if isinstance(fault, Unavailable | ResourceExhausted):
-            return "unknown", None
-        if isinstance(fault, WfeError):
-            return "refused", fault
-        self.checker.note(f"a client was answered with {fault!r}")
-        return "refused", fault
-
-    def _token(self) -> str:
-        self._tokens += 1
-        return f"command {self._tokens}"
-
-    async def _start(self) -> None:
-        """Start a run and ask until it is known; sometimes twice at once."""
-        template, key = self.rng.choice(self.templates), self._token()
-        known: set[UUID] = set()
-
-        async def ask(engine: Any) -> Any:
-            return await engine.start(CALLER, template, None, {}, {}, key, b"h")
-
-        while not known:
-            calls = [self._call(ask) for _ in range(1 if self.rng.random() < 0.8 else 2)]
-            for how, answer in await asyncio.gather(*calls):
-                if how == "ok":
-                    known.add(answer.run_id)
-                elif how == "refused":
-                    self.checker.note(f"a start was refused: {answer!r}")
-                    return
-            if self.peace and len(self._tasks) > 100:
-                return
-            await asyncio.sleep(0.2)
-        self.checker.expect(len(known) == 1, f"one key began {len(known)} runs")
-        run = known.pop()
-        stored = self.checker.tables["keys"].get((OWNER, key))
-        self.checker.expect(run in self.checker.tables["runs"], f"run {run} was acknowledged and is not there")
-        self.checker.expect(stored is not None and stored["run"] == run, "a key stands for another run")
-        self.runs.append(run)
-
-    async def _act(self) -> None:
-        """Something a person or a program asks of a run."""
-        runs = list(self.checker.tables["runs"])
-        if not runs:
-            return
-        run, rng, reason = self.rng.choice(runs), self.rng, self._token()
-        state = decode_state(self.checker.tables["runs"][run]["state"])
-        what = rng.choice(("pause", "resume", "resume", "cancel", "retry", "retry", "gate", "gate", "signal", "signal",
-                           "snapshot", "rollback", "fork", "settle", "twice", "alive"))  # fmt: skip
-        if what == "gate":
-            await self._decide(run, "reject" if rng.random() < 0.3 else "approve")
-            return
-        if what == "fork":
-            await self._fork(run)
-            return
-        work = self._work(what, run, state, reason)
-        if work is None:
-            return
-        how, answer = await self._call(work)
-        if how == "ok":
-            self.checker.acknowledged(reason)
-        elif how == "refused" and what != "rollback":
-            self.checker.expect(
-                reason not in self.checker.commits, f"{reason} ({what}) was refused and has happened: {answer}"
-            )
-        if what == "twice" and how == "ok":
-            how, _ = await self._call(work)
-            found = [
-                k
-                for k in self.checker.tables.of_run("signals", run)
-                if self.checker.tables["signals"][k]["payload"] == f'"{reason}"'
-            ]
-            self.checker.expect(len(found) == 1, f"one signal came {len(found)} times")
-
-    def _work(self, what: str, run: UUID, state: Any, reason: str) -> Any:
-        rng = self.rng
-        commands: dict[str, cmd.Command] = {
-            "pause": cmd.Pause(), "resume": cmd.Resume(), "cancel": cmd.Cancel(hard=rng.random() < 0.3),
-            "retry": cmd.Retry(),
-        }  # fmt: skip
-        if what in commands:
-            return lambda engine: engine.command(CALLER, run, commands[what], reason)
-        if what == "settle":
-            steps = [step.no for _, _, step in state.steps() if step.kind == "call"]
-            if not steps:
-                return None
-            command = cmd.SettleStep(no=rng.choice(steps), output=rng.choice((None, b'{"by":"hand"}')))
-            return lambda engine: engine.command(CALLER, run, command, reason)
-        if what in ("signal", "twice", "alive"):
-            name, key = rng.choice(("a", "b", self._callback(run, state))), None
-            if what == "alive":
-                return lambda engine: engine.command(CALLER, run, cmd.Alive(name=name, progress=b"1"), reason)
-            if what == "twice":
-                name, key = "a", reason
-            payload = f'"{reason}"'.encode()
-            return lambda engine: engine.signal(CALLER, run, name, payload, reason, key)
-        if what == "snapshot":
-            return lambda engine: engine.snapshot(CALLER, run, "here", reason)
-        snapshots = self.checker.tables.of_run("snapshots", run)
-        if not snapshots:
-            return None
-        snapshot = rng.choice(snapshots)[1]
-        return lambda engine: engine.rollback(CALLER, run, snapshot, reason)
-
-    def _callback(self, run: UUID, state: Any) -> str:
-        for _, _, step in state.steps():
-            if step.kind == "wait_for" and step.status == WAITING:
-                row = self.checker.tables["steps"][run, step.no]
-                params = msgspec.json.decode(row["input"])
-                if "callback" in params:
-                    return callback_name(params["callback"], row["iteration"])
-        return "callback:none"
-
-    async def _fork(self, run: UUID) -> None:
-        snapshots, key = self.checker.tables.of_run("snapshots", run), self._token()
-        if not snapshots or len(self.checker.tables["runs"]) > 12:
-            return
-        snapshot = self.rng.choice(snapshots)[1]
-        how, answer = await self._call(lambda engine: engine.fork(CALLER, run, snapshot, None, "", key, b"h"))
-        if how == "ok":
-            self.checker.expect(
-                answer.run_id in self.checker.tables["runs"], "a fork was acknowledged and is not there"
-            )
-
-    async def _decide(self, run: UUID, outcome: str) -> None:
-        for gate in list(self.checker.tables["gates"].values()):
-            if gate["run"] == run and gate["status"] == "open":
-                work = self.approvals.decide(gate["id"], outcome, UUID(int=self.rng.randint(50, 60)))
-                try:
-                    counts = await self.approvals.process.spawn(lambda work=work: work)
-                except Unavailable:
-                    continue
-                if counts:
-                    decided = self.checker.decided.get(gate["id"])
-                    self.checker.expect(decided == outcome, f"gate {gate['id']}: {outcome} was acknowledged")
-
     # ---- peace
 
     async def _have_peace(self) -> None:
@@ -375,7 +230,10 @@ class World:
         for one in (*self.schedulers, *self.executors):
             one.process.stalled_until = 0.0
         until = self.loop.time() + PEACE_SECONDS
-        while self.loop.time() < until and not self.checker.violations:
+        moves, moved = -1, self.loop.time()
+        while self.loop.time() < min(until, moved + STILL_SECONDS) and not self.checker.violations:
+            if moves != self.checker.moves:
+                moves, moved = self.checker.moves, self.loop.time()
             if not self._tasks and not self._left():
                 break
             await self._help()

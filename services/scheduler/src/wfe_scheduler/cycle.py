@@ -351,17 +351,11 @@ class Cycle:
 
     async def _happened(self, works: list[Work]) -> bool:
         """Whether one of these, whose commits' outcomes are unknown, is in the log of its run."""
-        for work in works:
-            if work.events and is_its_own(await self._recorded(work.entry.run, work.entry.state.seq + 1), work):
-                return True
-        return False
+        first = [(work, work.entry.state.seq + 1) for work in works if work.events]
+        return any([is_its_own(await self._recorded(work.entry.run, seq), work) for work, seq in first])
 
     async def _single(self, connection: Wire | None, item: Item, doubtful: list[Work]) -> Wire | None:
-        """Decide one item.
-
-        Args:
-            doubtful: Works with it whose commits may have happened, or may happen still.
-        """
+        """Decide one item; `doubtful` are works with it whose commits may have happened, or may happen still."""
         fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
         for attempt in range(5):
             try:
