@@ -35,7 +35,7 @@ from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.ids import new_id
 from wfe_scheduler.reader import Reader
-from wfe_scheduler.work import Outcome, Stale, Work, batch_of, is_its_own
+from wfe_scheduler.work import Outcome, Stale, Work, batch_of, happened
 
 _log = structlog.get_logger("wfe.scheduler.cycle")
 
@@ -99,7 +99,6 @@ class Cycle:
         self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
             self._free.put_nowait(None)
-        self._cycles = cycles
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, item: Item) -> None:
@@ -349,11 +348,6 @@ class Cycle:
             self._release(work.entry)
         return connection
 
-    async def _happened(self, works: list[Work]) -> bool:
-        """Whether one of these, whose commits' outcomes are unknown, is in the log of its run."""
-        first = [(work, work.entry.state.seq + 1) for work in works if work.events]
-        return any([is_its_own(await self._recorded(work.entry.run, seq), work) for work, seq in first])
-
     async def _single(self, connection: Wire | None, item: Item, doubtful: list[Work]) -> Wire | None:
         """Decide one item; `doubtful` are works with it whose commits may have happened, or may happen still."""
         fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
@@ -366,16 +360,13 @@ class Cycle:
                     for told in await self._untold(item.run):
                         connection = await self._single(connection, told, [])
                 entry = (await self._load([item.run])).get(item.run)
-                if item.entry is not None:
-                    if entry is not None:  # its insert had been committed after all
-                        item.done(None)
-                        return connection
-                    entry = item.entry
+                inserted = item.entry is not None and entry is not None  # after all
+                if inserted or await happened(self._recorded, doubtful):
+                    item.done(None)
+                    return connection
+                entry = item.entry or entry
                 if entry is None:
                     item.done(refusals.missing(item.run))
-                    return connection
-                if await self._happened(doubtful):
-                    item.done(None)
                     return connection
                 if isinstance(item.command, cmd.Report | cmd.ClockRanOut):
                     present = await self._present_fence(item.run, item.command.no)

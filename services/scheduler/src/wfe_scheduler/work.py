@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 from wfe_engine.effects import Dispatch, Effects
@@ -98,3 +98,14 @@ def is_its_own(event: StoredEvent | None, work: Work) -> bool:
         actor, reason = first.by, first.comment
     expected = first.TYPE, actor, reason, encode_event(first).decode()
     return (event.type, event.actor, event.reason, event.data) == expected and abs(event.at - work.now) < 1e-6
+
+
+async def happened(recorded: Callable[[UUID, int], Awaitable[StoredEvent | None]], works: Sequence[Work]) -> bool:
+    """Whether one of these, whose commits' outcomes are unknown, is in the log of its run.
+
+    Args:
+        recorded: Reads an event of a run by its seq.
+        works: Decisions that may have been committed.
+    """
+    first = [(work, work.entry.state.seq + 1) for work in works if work.events]
+    return any([is_its_own(await recorded(work.entry.run, seq), work) for work, seq in first])
