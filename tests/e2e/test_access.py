@@ -35,7 +35,7 @@ MAY: dict[str, str | None] = {
     "CompareTemplateVersions": READ,
     "ListSecrets": "operator author admin",
     **dict.fromkeys(("ExplainWorkflow", "ExplainQueue"), READ),
-    "GetBlob": f"{READ} approver",
+    "GetBlob": f"author {SEE_GATES}",
     **dict.fromkeys(("ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"), READ),
     **dict.fromkeys(("CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"), WRITE),
     "ValidateTemplate": ANYBODY,

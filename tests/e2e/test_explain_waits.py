@@ -11,14 +11,14 @@ from wfe_stack.waiting import wait_for
 
 @pytest.fixture
 def explained(sam, publish):
-    """Starts a run of a template and gives its id and its explanation, once that has a reason."""
+    """Starts a run of a template and gives its id and its explanation, once that has a reason and is of a step."""
 
-    async def begin(source, reason, given=None):
+    async def begin(source, reason, given=None, step=None):
         run = (await sam.start({"template_id": await publish(source), "input": given or {}}))["id"]
 
         async def found():
             said = await sam.get(f"/api/v1/workflows/{run}/explain")
-            return said if said["reason"] == reason else None
+            return said if said["reason"] == reason and step in (None, said["step"]) else None
 
         return run, await wait_for(found, what=reason)
 
@@ -95,6 +95,7 @@ async def test_a_compensation(sam, explained):
         "  - {id: hold, call: {handler: echo, input: {}}, compensate: {call: {handler: sleep, input: {seconds: 30}}}}\n"
         "  - {id: no, fail: {code: NO, message: no}}\n",
         "STEP_RUNS",
+        step="hold~",
     )
     assert (said["step"], said["details"]["phase"]) == ("hold~", "compensating")
     assert said["message"].startswith("while compensating: executor ")

@@ -267,6 +267,12 @@ class Api:
         return await self.send(*request_of(method, fields), headers)
 
 
+def part_of(method: str) -> str:
+    """The service process that has a method."""
+    ours = ("ApprovalService", "HookService", "IdentityService", "LinkService", "WebhookService")
+    return "approvals" if CALLS[method].service.endswith(ours) else "scheduler"
+
+
 def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
     """Verb, target and body of a call."""
     call = CALLS[method]

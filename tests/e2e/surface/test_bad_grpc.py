@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from calls import CALLS, PUBLIC, SIGNED, message_of, request_of, request_type, status_fault
+from calls import CALLS, PUBLIC, SIGNED, message_of, part_of, request_of, request_type, status_fault
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.struct_pb2 import Struct, Value
@@ -41,8 +41,7 @@ async def either(request, stack, channel):
         yield lambda _method: channel
         return
     ports = {part: grpc.aio.insecure_channel(stack.service(part)) for part in ("scheduler", "approvals")}
-    ours = ("ApprovalService", "HookService", "IdentityService", "LinkService", "WebhookService")
-    yield lambda method: ports["approvals" if CALLS[method].service.endswith(ours) else "scheduler"]
+    yield lambda method: ports[part_of(method)]
     for port in ports.values():
         await port.close()
 

@@ -9,12 +9,13 @@ from typing import Any
 import grpc
 import pytest
 from bad_values import nested
-from calls import CALLS, message_of, request_type
+from calls import CALLS, SIGNED, message_of, request_type
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.rpc import error_details_pb2, status_pb2
 
-METHODS = sorted(CALLS)
+#: Without those whose every fault is a signature that is not right; the tests of hooks have them.
+METHODS = sorted(set(CALLS) - SIGNED)
 #: What the gateway says of a request it cannot read: no service has seen it.
 OF_THE_GATEWAY = {"INVALID_REQUEST", "INVALID_PATH", "PATH_NOT_FOUND", "HEADERS_TOO_LARGE"}
 NESTED = json.loads(nested(33))
@@ -80,4 +81,4 @@ async def test_both_say_the_same(stack, api, people, own_things, method):
                 differences.append(f"{str(fields)[:200]}: {said} over REST, {over_grpc} over gRPC")
     assert not differences, "\n".join(["", *differences])
     # Everything but these has something that can be wrong.
-    assert compared or method in {"GetSelf", "GetReadiness"}
+    assert compared or method in {"CountApprovals", "GetSelf", "GetReadiness"}
