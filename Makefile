@@ -9,7 +9,7 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test sim sim-planted crash-points check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked fuzz clean
+.PHONY: help setup run up demo test test-faults sim sim-planted crash-points check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,15 @@ up: setup ## Start the engine, stay until Ctrl-C
 demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
-test: setup ## Run every test (ARGS="-k name" for some)
-	@exec $(BIN)/pytest $(ARGS)
+# What kills, drains, upgrades or simulates whole engines takes its time.
+FAULTS := tests/chaos tests/crash tests/sim \
+	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py)
+
+test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)
+	@exec $(BIN)/pytest $(FAULTS:%=--ignore=%) $(ARGS)
+
+test-faults: setup ## Run the tests that kill, drain, upgrade or simulate whole engines
+	@exec $(BIN)/pytest $(FAULTS) $(ARGS)
 
 sim: setup ## Simulate what can go wrong for SIM_SECONDS (60) from SIM_SEED (ARGS="--seed 7 --examples 1" for one)
 	@exec $(BIN)/python -m tests.sim $(ARGS)
