@@ -15,7 +15,10 @@ from tests.crash.awaits import factory
 from tests.crash.cases import Case, rows
 from tests.crash.process import Process
 
-TABLES = "runs, steps, dispatch, events, gates, timers, snapshots, signals, children, idempotency, executors, gate_votes, gate_notes"
+TABLES = (
+    "runs, steps, dispatch, events, gates, timers, snapshots, signals, children, idempotency, executors, gate_votes,"
+    " gate_notes"
+)
 #: Seconds a caller waits for an answer before it asks another process.
 ANSWER_SECONDS = 3.0
 #: Ways to end: an exception out of the await, or nothing after it and the connections gone.
