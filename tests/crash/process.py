@@ -21,9 +21,11 @@ from wfe_scheduler.engine import Engine
 from wfe_scheduler.entries import Cache, Entry, entry_of
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
+from wfe_scheduler.limits import Admission
 from wfe_scheduler.plans import Published, queues_of
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.watch import Watchers
 from wfe_servicekit.auth import Caller
 from wfe_store import gates as stored_gates
@@ -154,7 +156,7 @@ class Process:
             scheduler=self.name, lease_seconds=15.0,
         )  # fmt: skip
         self.sweeper = Sweeper(self.database, self.cycle, self.dispatcher, lease_seconds=15.0, lease_losses=5)
-        self.children = Children(self.database, self.cycle, any_["plans"], clock)
+        self.children = Children(self.database, self.cycle, any_["plans"], clock, Traces(self.database, clock))
         watchers = Watchers(lambda runs: None)
         self.teller = Teller(
             any_["bus"], clock, self.dispatcher, self.executors, watchers, self.sweeper, self.children
@@ -163,7 +165,7 @@ class Process:
         self.stored_gates = stored_gates.Gates(self.database)
         self.engine = Engine(
             database=self.database, bus=any_["bus"], clock=clock, plans=any_["plans"], cycle=self.cycle,
-            watchers=watchers, sealer=None,
+            watchers=watchers, sealer=None, admission=Admission(self.cycle, self.database),
         )  # fmt: skip
         self.awaits.spawn(self.cycle.run())
         self.awaits.spawn(self.dispatcher.run())

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 from wfe_bus import messages as m
-from wfe_engine.events import decode_event
+from wfe_engine.events import GateNoted, decode_event
 from wfe_engine.evolve import evolve
 from wfe_engine.state import (
     ENDED,
@@ -20,11 +20,16 @@ from wfe_engine.state import (
     shown_status,
 )
 
+from tests.sim.gate_tables import PENDING
 from tests.sim.machine import Process
 from tests.sim.tables import Tables
 
 #: What may follow the end of a run.
 AFTER_END = {"run.retried", "run.rolled_back", "snapshot.created", "step.edited", "step.completed", "step.skipped"}
+#: What a run says that was decided at a gate; of expiry the event says it itself.
+DECISIONS = {
+    "approval.approved": "approve", "approval.rejected": "reject", "approval.revised": "revise", "approval.expired": "",
+}  # fmt: skip
 RESULTS = {"step.completed", "step.failed", "step.skipped", "step.cancelled"}
 
 
@@ -46,6 +51,7 @@ class Checker:
         self.decided: dict[UUID, str] = {}
         self.count = 0
         self.moves = 0
+        self._notes: dict[UUID, int] = {}
         self._folded: dict[UUID, RunState] = {}
         self._ended: dict[tuple[UUID, int], str] = {}
         self._fences: dict[tuple[UUID, int], int] = {}
@@ -71,12 +77,15 @@ class Checker:
         self.moves += any(table != "executors" for table, *_ in changes)
         touched: dict[UUID, None] = {}
         events: dict[UUID, list[tuple[int, dict[str, Any]]]] = {}
+        outbox: dict[UUID, list[tuple[int, int]]] = {}
         for table, key, old, new in changes:
             if table == "events":
                 events.setdefault(key[0], []).append((key[1], new))
                 self.expect(old is None, f"event {key} was changed")
                 continue
-            if table == "dispatch":
+            if table == "outbox":
+                outbox.setdefault(key[0], []).append((key[1], new["last"]))
+            elif table == "dispatch":
                 self._dispatch(key, old, new)
             elif table == "gates":
                 self._gate(key, old, new)
@@ -85,6 +94,9 @@ class Checker:
                 self.expect(old is not None or new["version"] == 1, f"run {key} does not begin with version 1")
             if table in ("runs", "dispatch", "steps", "timers", "children"):
                 touched[key if table == "runs" else key[0]] = None
+        for run in events.keys() | outbox.keys():
+            told = [seq for first, last in outbox.get(run, []) for seq in range(first, last + 1)]
+            self.expect(told == [seq for seq, _ in events.get(run, [])], f"run {run}: told outside are {told}")
         self._results(changes)
         for run, new_events in events.items():
             self._log(run, new_events)
@@ -147,10 +159,12 @@ class Checker:
                 self.expect(row["type"] in AFTER_END, f"run {run}: {row['type']} after its end")
             self.expect("INTERNAL_ERROR" not in row["data"], f"run {run}: a fault of the engine: {row['data'][:200]}")
             self._one_result(run, row["type"], event)
-            if row["type"] in ("approval.approved", "approval.rejected"):
-                said = {"approval.approved": "approve", "approval.rejected": "reject"}[row["type"]]
+            if row["type"] in DECISIONS:
                 taken = self.decided.get(UUID(event.approval))
+                said = event.outcome if row["type"] == "approval.expired" else DECISIONS[row["type"]]
                 self.expect(taken == said, f"gate {event.approval}: the run was told {said}, decided was {taken}")
+            if isinstance(event, GateNoted):
+                self._noted(event, row)
             if row["type"] == "step.completed" and row["actor"] == "timer":
                 self._not_early(run, state, event, row["at"])
             state = evolve(state, event, row["at"])
@@ -163,6 +177,14 @@ class Checker:
             self.expect(encode_state(state).decode() == stored["state"], f"run {run}: its state is not the fold")
             self.expect(stored["status"] == shown_status(state), f"run {run}: shown as {stored['status']}")
             self.expect((stored["ended_at"] is not None) == (state.status in ENDED), f"run {run}: its end")
+
+    def _noted(self, event: GateNoted, row: dict[str, Any]) -> None:
+        """What happened at a gate, and stands in the log once, in order."""
+        gate = UUID(event.approval)
+        note = self.tables["gate_notes"].get((gate, event.note))
+        self.expect(note is not None and note["actor"] == row["actor"], f"gate {gate}: note {event.note} of nobody")
+        self.expect(event.note > self._notes.get(gate, 0), f"gate {gate}: note {event.note} came twice, or late")
+        self._notes[gate] = event.note
 
     def _one_result(self, run: UUID, type_: str, event: Any) -> None:
         if type_ == "run.retried":
@@ -206,11 +228,11 @@ class Checker:
                 self.expect(child is not None and str(child["child"]) == step.child, f"step {(run, no)}: its child")
         waiting = {UUID(step.gate) for step in live.values() if step.gate and step.status == WAITING_APPROVAL}
         for gate in self.tables["gates"].values():
-            if gate["run"] == run and gate["status"] == "open":
+            if gate["run"] == run and gate["status"] in PENDING:
                 self.expect(gate["id"] in waiting, f"gate {gate['id']} is open and nothing waits for it")
         for gate_id in waiting:
             gate = self.tables["gates"].get(gate_id)
-            known = gate is not None and (gate["status"] == "open" or gate["told_at"] is None)
+            known = gate is not None and (gate["status"] in PENDING or gate["told_at"] is None)
             self.expect(known, f"gate {gate_id} is waited for and closed")
 
     # ---- executors

@@ -92,7 +92,7 @@ class Clients:
         what = rng.choice(("pause", "resume", "resume", "cancel", "retry", "retry", "gate", "gate", "signal", "signal",
                            "snapshot", "rollback", "fork", "settle", "twice", "alive"))  # fmt: skip
         if what == "gate":
-            await self._decide(run, "reject" if rng.random() < 0.3 else "approve")
+            await self._decide(run, rng.choice(("approve", "approve", "reject", "revise", "vote")))
             return
         if what == "fork":
             await self._fork(run)
@@ -169,11 +169,14 @@ class Clients:
     async def _decide(self, run: UUID, outcome: str) -> None:
         for gate in list(self.checker.tables["gates"].values()):
             if gate["run"] == run and gate["status"] == "open":
+                policy = msgspec.json.decode(gate["policy"])
+                if outcome == "revise" and gate["round"] >= policy.get("revise", {}).get("max_rounds", 0):
+                    continue
                 work = self.approvals.decide(gate["id"], outcome, UUID(int=self.rng.randint(50, 60)))
                 try:
                     counts = await self.approvals.process.spawn(lambda work=work: work)
                 except Unavailable:
                     continue
-                if counts:
+                if counts and outcome != "vote":
                     decided = self.checker.decided.get(gate["id"])
                     self.checker.expect(decided == outcome, f"gate {gate['id']}: {outcome} was acknowledged")

@@ -11,6 +11,7 @@ from unittest import mock
 from uuid import UUID
 
 from wfe_approvals.bus import Bus as ApprovalsBus
+from wfe_approvals.usecases.do_agenda import do_agenda
 from wfe_approvals.usecases.expire_gates import expire_gates
 from wfe_approvals.usecases.tell_untold import tell_untold
 from wfe_bus import messages as m
@@ -26,7 +27,7 @@ from wfe_executor.pulse import Pulse
 from wfe_executor.reports import Reporter
 from wfe_executor.slots import Slots
 from wfe_scheduler import children as children_module
-from wfe_scheduler import clock, cycle, dispatcher, engine, executors, gates, ids, once, sweeper
+from wfe_scheduler import clock, cycle, dispatcher, engine, executors, gates, ids, limits, once, sweeper
 from wfe_scheduler import credits as credits_module
 from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
@@ -36,12 +37,15 @@ from wfe_scheduler.engine import Engine
 from wfe_scheduler.entries import Cache, Entry, entry_of
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
+from wfe_scheduler.limits import Admission
 from wfe_scheduler.plans import Published, queues_of
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.watch import Watchers
 from wfe_store.load import StoredEvent
 
+from tests.sim import loads
 from tests.sim import store as simulated
 from tests.sim.bus import Bus, Client, Link
 from tests.sim.gates import Gates as StoredGates
@@ -70,14 +74,15 @@ def ports(store: Store, time: SimTime, rng: random.Random) -> Iterator[None]:
         (executor_link, "random", chance),
         (children_module, "stored", simulated.Children()),
         *[(module, "leases", simulated.Leases()) for module in (dispatcher, executors, sweeper)],
-        *[(module, "time", time) for module in (clock, credits_module, ids, attempts, pulse, executor_clock)],
-        *[(module, "load_runs", simulated.load_runs) for module in (engine, once)],
-        (engine, "load_snapshot", simulated.load_snapshot),
-        (engine, "load_inputs", simulated.load_inputs),
-        (engine, "known_signals", simulated.known_signals),
-        (once, "load_keys", simulated.load_keys),
-        (gates, "load_closed_gates", simulated.load_closed_gates),
-        (gates, "load_untold_gates", simulated.load_untold_gates),
+        *[(module, "time", time) for module in (clock, credits_module, cycle, ids, limits)],
+        *[(module, "time", time) for module in (attempts, pulse, executor_clock)],
+        *[(module, "load_runs", loads.load_runs) for module in (engine, once)],
+        (engine, "load_snapshot", loads.load_snapshot),
+        (engine, "known_signals", loads.known_signals),
+        (once, "load_keys", loads.load_keys),
+        (gates, "load_told_gates", loads.load_told_gates),
+        (gates, "load_untold_gates", loads.load_untold_gates),
+        (sweeper, "dispatch_held", simulated.dispatch_held),
     ]
     with contextlib.ExitStack() as stack:
         for module, name, value in replaced:
@@ -124,7 +129,8 @@ class Scheduler:
         self._client = client
         self.clock = StoreClock(self.database)
         self.cache = Cache(4)
-        self.dispatcher = Dispatcher(client, self.database, self.clock, name)
+        traces = Traces(self.database, self.clock)
+        self.dispatcher = Dispatcher(client, self.database, self.clock, name, traces)
         self.plans: Any = plans
         self.cycle = Cycle(
             process,  # type: ignore[arg-type] - what `Commits.connect` gets instead of a URL
@@ -140,6 +146,7 @@ class Scheduler:
             untold=lambda run: self.gates.untold(run),
             committed=lambda outcome: self.teller.committed(outcome),
             answered=lambda outcome: self.teller.answered(outcome),
+            told=lambda _owner: True,
             cycles=2,
             batch=8,
             snapshot_every=snapshot_every,
@@ -152,7 +159,7 @@ class Scheduler:
         self.sweeper = Sweeper(
             self.database, self.cycle, self.dispatcher, lease_seconds=LEASE_SECONDS, lease_losses=LEASE_LOSSES
         )
-        self.children = Children(self.database, self.cycle, self.plans, self.clock)
+        self.children = Children(self.database, self.cycle, self.plans, self.clock, traces)
         watchers = Watchers(lambda runs: None)
         self.teller = Teller(
             client, self.clock, self.dispatcher, self.executors, watchers, self.sweeper, self.children
@@ -160,7 +167,7 @@ class Scheduler:
         self.gates = Gates(self.database, self.cycle, self.cache)
         self.engine = Engine(
             database=self.database, bus=client, clock=self.clock, plans=self.plans, cycle=self.cycle,
-            watchers=watchers, sealer=None,
+            watchers=watchers, sealer=None, admission=Admission(self.cycle, self.database), traces=traces,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -202,7 +209,7 @@ class Scheduler:
 
     async def _load(self, runs: Iterable[UUID]) -> dict[UUID, Entry]:
         async with self.database.connection() as connection:
-            loaded = await simulated.load_runs(connection, list(runs))
+            loaded = await loads.load_runs(connection, list(runs))
         return {run: entry_of(found, self.plans.known(found.template, 1)) for run, found in loaded.items()}
 
     async def _present_fence(self, run: UUID, no: int) -> int | None:
@@ -211,7 +218,7 @@ class Scheduler:
 
     async def _recorded(self, run: UUID, seq: int) -> StoredEvent | None:
         async with self.database.connection() as connection:
-            return await simulated.load_event(connection, run, seq)
+            return await loads.load_event(connection, run, seq)
 
     @property
     def idle(self) -> bool:
@@ -299,10 +306,15 @@ class Approvals:
             while await expire_gates(self.gates, self.bus):
                 pass
 
+        async def move() -> None:
+            while await do_agenda(self.gates, self.bus):
+                pass
+
         async def tell() -> None:
             await tell_untold(self.gates, self.bus)
 
         self.process.spawn(lambda: _every(1.0, self.process, expire))
+        self.process.spawn(lambda: _every(1.0, self.process, move))
         self.process.spawn(lambda: _every(1.0, self.process, tell))
 
     async def decide(self, gate: UUID, outcome: str, decider: UUID) -> bool:

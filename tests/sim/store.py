@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,9 +13,7 @@ import psycopg
 from wfe_engine.errors import Unavailable
 from wfe_store import children as real_children
 from wfe_store import leases as real
-from wfe_store import load
 from wfe_store.commit import Unknown
-from wfe_store.load import StoredEvent
 
 from tests.sim.bus import Faults
 from tests.sim.machine import Process, SimLoop
@@ -149,7 +146,7 @@ class Leases:
                         iteration=row["iteration"], visit=row["visit"], epoch=row["epoch"], kind=row["kind"],
                         request=row["request"], sealed=row["sealed"], attempt=row["attempt"],
                         max_attempts=row["max_attempts"], clocks=msgspec.json.encode(row["clocks"]).decode(),
-                        total_deadline=row["total_deadline"],
+                        total_deadline=row["total_deadline"], approval=str(row["approval"] or ""), digest=row["digest"],
                     )
                 )  # fmt: skip
             return claimed
@@ -281,95 +278,9 @@ class Children:
         await connection.do(work)
 
 
-async def load_runs(connection: Connection, ids: Any) -> dict[UUID, load.LoadedRun]:
-    """`wfe_store.load.load_runs`, with its own reading of the rows."""
-    return await connection.do(lambda tables, _: _load_runs(tables, list(ids)))
-
-
-def _load_runs(tables: Tables, wanted: list[UUID]) -> dict[UUID, load.LoadedRun]:
-    loaded, steps = {}, []
-    for id_ in wanted:
-        row = tables["runs"].get(id_)
-        if row is None:
-            continue
-        created = dt.datetime.fromtimestamp(row["created_at"], dt.UTC)
-        run = loaded[id_] = load._run((
-            id_, row["owner"], row["template"], row["template_name"], row["template_version"], row["version"],
-            row["state"], row["input"], row["labels"], row["created_by"], created, row["parent_run"] is not None,
-        ))  # fmt: skip
-        prefixes = tuple(load._prefixes(run.state))
-        for key in sorted(tables.of_run("steps", id_)):
-            s = tables["steps"][key]
-            if s["status"] != "rolled_back" and (s["scope"] == "" or s["scope"].startswith(prefixes)):
-                given = s["input"] if s["status"] not in ("completed", "skipped") else None
-                gate = None if s["gate"] is None else str(s["gate"])
-                steps.append((
-                    *key, s["path"], s["scope"], s["status"], given, s["output"], s["error"], s["attempts"], gate,
-                ))  # fmt: skip
-        for letter in run.state.mail:
-            run.signals[letter.id] = tables["signals"][id_, UUID(letter.id)]["payload"].encode()
-    return load._complete(loaded, steps, {})
-
-
-async def load_event(connection: Connection, run: UUID, seq: int) -> StoredEvent | None:
-    def work(tables: Tables, _: float) -> StoredEvent | None:
-        row = tables["events"].get((run, seq))
-        return None if row is None else StoredEvent(**row)
-
-    return await connection.do(work)
-
-
-async def load_closed_gates(connection: Connection, ids: Any) -> list[load.ClosedGate]:
-    return await connection.do(lambda tables, _: _closed(tables, lambda gate: gate["id"] in ids))
-
-
-async def load_untold_gates(connection: Connection, run: UUID) -> list[load.ClosedGate]:
-    return await connection.do(lambda tables, _: _closed(tables, lambda gate: gate["run"] == run))
-
-
-def _closed(tables: Tables, wanted: Callable[[Any], bool]) -> list[load.ClosedGate]:
-    found = [g for g in tables["gates"].values() if g["outcome"] is not None and g["told_at"] is None and wanted(g)]
-    return [
-        load.ClosedGate(g["id"], g["run"], g["outcome"], g["status"] == "expired", g["decided_by"], "")
-        for g in sorted(found, key=lambda gate: gate["decided_at"])
-    ]
-
-
-async def load_keys(connection: Connection, keys: Any) -> dict[Any, tuple[bytes, UUID]]:
-    def work(tables: Tables, _: float) -> Any:
-        return {k: (tables["keys"][k]["hash"], tables["keys"][k]["run"]) for k in keys if k in tables["keys"]}
-
-    return await connection.do(work)
-
-
-async def known_signals(connection: Connection, wanted: Any) -> dict[Any, bool]:
-    return await connection.do(lambda tables, _: {w: True for w in wanted if w[1:] in tables["signals"]})
-
-
-async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> load.SnapshotState | None:
-    def work(tables: Tables, _: float) -> load.SnapshotState | None:
-        row = tables["snapshots"].get((run, snapshot))
-        if row is None:
-            return None
-        void = any(
-            key[1] > row["seq"]
-            and tables["events"][key]["type"] == "run.rolled_back"
-            and msgspec.json.decode(tables["events"][key]["data"])["to_seq"] < row["seq"]
-            for key in tables.of_run("events", run)
-        )
-        return load.SnapshotState(id=snapshot, seq=row["seq"], state=load.decode_state(row["state"]), void=void)
-
-    return await connection.do(work)
-
-
-async def load_inputs(connection: Connection, run: UUID, numbers: Any) -> dict[int, bytes]:
-    return await connection.do(
-        lambda tables, _: {
-            no: tables["steps"][run, no]["input"].encode()
-            for no in numbers
-            if (run, no) in tables["steps"] and tables["steps"][run, no]["input"] is not None
-        }
-    )
+async def dispatch_held(connection: Connection) -> None:
+    """`wfe_store.switches.dispatch_held`: nobody holds it here."""
+    await connection.do(lambda _tables, _now: None)
 
 
 async def never() -> None:

@@ -16,24 +16,15 @@ from wfe_store import commit as real
 from wfe_store.batch import Batch
 from wfe_store.commit import Lost, Stopped
 
+from tests.sim.gate_tables import NOT_UNDONE, GateTables, Violation, as_of, id_of, later, text_of
+
 NAMES = (
     "runs", "steps", "dispatch", "events", "gates", "timers", "snapshots", "signals", "children", "keys", "executors",
+    "gate_notes", "outbox",
 )  # fmt: skip
 
 
-class Violation(AssertionError):
-    """The engine broke a promise."""
-
-
-def _id(value: Any) -> UUID:
-    return value if isinstance(value, UUID) else UUID(bytes=bytes(value))
-
-
-def _text(value: Any) -> Any:
-    return bytes(value).decode() if isinstance(value, bytes | bytearray | memoryview) else value
-
-
-class Tables:
+class Tables(GateTables):
     """Rows by table and key; rows are dicts that are replaced, never changed.
 
     Args:
@@ -138,31 +129,31 @@ class Tables:
         self.put(table, key, row)
 
     def _put_runs(self, rows: Any, now: float, _: Any) -> None:
-        for id_, expected, version, status, phase, reason, seq, epoch, text, output, error, ended in rows:
-            old = self.get("runs", _id(id_))
+        for id_, expected, version, status, phase, reason, seq, epoch, text, output, error, ended, _started in rows:
+            old = self.get("runs", id_of(id_))
             if old is None or old["version"] != expected:
                 raise Lost("runs")
             new = {
                 "version": version, "status": status, "phase": phase, "reason": reason, "seq": seq, "epoch": epoch,
-                "state": _text(text), "output": (_text(output) or old["output"]) if ended else None,
-                "error": _text(error), "ended_at": (old["ended_at"] or now) if ended else None,
+                "state": text_of(text), "output": (text_of(output) or old["output"]) if ended else None,
+                "error": text_of(error), "ended_at": (old["ended_at"] or now) if ended else None,
             }  # fmt: skip
-            self.put("runs", _id(id_), {**old, **new})
+            self.put("runs", id_of(id_), {**old, **new})
 
     def _put_new_runs(self, rows: Any, now: float, _: Any) -> None:
         names = (
             "id", "owner", "template", "template_name", "template_version", "status", "reason", "version", "seq",
             "epoch", "state", "input", "output", "error", "labels", "trigger", "created_by", "forked_from",
-            "forked_snapshot", "parent_run", "parent_no", "created_at", "ended",
+            "forked_snapshot", "parent_run", "parent_no", "created_at", "ended", "start_at",
         )  # fmt: skip
         for values in rows:
-            row = {name: _text(value) for name, value in zip(names, values, strict=True)}
+            row = {name: text_of(value) for name, value in zip(names, values, strict=True)}
             row |= {"phase": "", "ended_at": now if row["ended"] else None}
-            self._insert("runs", _id(row["id"]), row)
+            self._insert("runs", id_of(row["id"]), row)
 
     def _put_keys(self, rows: Any, now: float, _: Any) -> None:
         for owner, key, hash_, run in rows:
-            self._insert("keys", (owner, key), {"hash": hash_, "run": _id(run)})
+            self._insert("keys", (owner, key), {"hash": hash_, "run": id_of(run)})
 
     def _put_sealed(self, rows: Any, now: float, _: Any) -> None:
         raise Violation("nothing is sealed here")
@@ -172,68 +163,66 @@ class Tables:
     def _put_copies(self, rows: Any, now: float, _: Any) -> None:
         for run, source, seq, live in rows:
             left_out = set(msgspec.json.decode(live))
-            for key in self.of_run("steps", _id(source)):
+            for key in self.of_run("steps", id_of(source)):
                 step = self.rows["steps"][key]
-                if step["seq"] <= seq and step["status"] not in ("rolled_back", "pending") and key[1] not in left_out:
-                    self._insert("steps", (_id(run), key[1]), {**step, "seq": 1})
-
-    def _put_gates_off(self, rows: Any, now: float, _: Any) -> None:
-        for id_, status, decided in rows:
-            gate = self.get("gates", _id(id_))
-            if gate is None or not (gate["status"] == "open" or (decided and gate["outcome"] is not None)):
-                raise Lost("open gates")
-            status = status if gate["status"] == "open" else gate["status"]
-            self.put("gates", _id(id_), {**gate, "status": status, "told_at": now})
+                status = as_of(step, seq)
+                if status is not None and key[1] not in left_out:
+                    copy = {**step, **NOT_UNDONE, "status": status, "seq": 1}
+                    self._insert("steps", (id_of(run), key[1]), copy)
 
     def _put_changes(self, rows: Any, now: float, _: Any) -> None:
         for run, no, status, seq, output, error, due, _ended in rows:
-            old = self.get("steps", (_id(run), no))
+            old = self.get("steps", (id_of(run), no))
             if old is None:
                 raise Lost("steps")
             new = {
-                "status": status, "seq": seq, "output": _text(output) or old["output"],
-                "error": _text(error) or old["error"], "due": due,
+                "status": status, "seq": seq, "output": text_of(output) or old["output"],
+                "error": text_of(error) or old["error"], "due": due,
             }  # fmt: skip
-            self.put("steps", (_id(run), no), {**old, **new})
+            self.put("steps", (id_of(run), no), {**old, **new})
 
     def _put_again(self, rows: Any, now: float, _: Any) -> None:
         for run, no, fence, next_fence, attempt, available_at, error in rows:
-            old = self.get("dispatch", (_id(run), no))
+            old = self.get("dispatch", (id_of(run), no))
             if old is None or old["fence"] != fence:
                 raise Lost("leases")
-            self.put("dispatch", (_id(run), no), {
+            self.put("dispatch", (id_of(run), no), {
                 **old, "executor": None, "leased_at": None, "fence": next_fence, "attempt": attempt,
-                "available_at": available_at, "error": _text(error),
-                "queue_deadline": _later(available_at, old["clocks"].get("queue")),
+                "available_at": available_at, "error": text_of(error),
+                "queue_deadline": later(available_at, old["clocks"].get("queue")),
             })  # fmt: skip
 
     def _put_finished(self, rows: Any, now: float, stopped: list[Stopped]) -> None:
         for run, no, expected, status, seq, attempts, output, fault, executor, _started, stop in rows:
-            key = (_id(run), no)
+            key = (id_of(run), no)
             old = self.get("dispatch", key)
             if old is None or (expected is not None and old["fence"] != expected):
                 raise Lost("leases")
             self.put("dispatch", key, None)
             if stop and old["executor"] is not None:
                 stopped.append(Stopped(key[0], no, old["fence"], old["executor"], stop))
+            before = self.get("steps", key) or NOT_UNDONE
             self.put("steps", key, {
+                **{name: before[name] for name in NOT_UNDONE},
                 **{name: old[name] for name in ("path", "scope", "iteration", "visit", "kind", "lease_losses")},
                 "status": status, "seq": seq, "attempts": old["attempt"] - 1 if attempts is None else attempts,
-                "input": old["request"], "output": _text(output), "gate": None, "due": None,
-                "error": None if status == "completed" else _text(fault) or old["error"],
+                "input": old["request"], "output": text_of(output), "gate": None, "due": None,
+                "error": None if status == "completed" else text_of(fault) or old["error"],
                 "executor": executor or old["executor"] or "", "max_attempts": old["max_attempts"],
             })  # fmt: skip
 
     def _put_rolled_back(self, rows: Any, now: float, _: Any) -> None:
         for run, seq in rows:
-            for key in self.of_run("steps", _id(run)):
+            for key in self.of_run("steps", id_of(run)):
                 step = self.rows["steps"][key]
                 if step["status"] != "rolled_back" and step["seq"] > seq:
                     self.change("steps", key, status="rolled_back")
+                elif step["seq"] <= seq and step["undone_seq"] is not None and step["undone_seq"] > seq:
+                    self.change("steps", key, **NOT_UNDONE, status=step["undone_status"])
 
     def _put_undone(self, rows: Any, now: float, _: Any) -> None:
         for run, no in rows:
-            self.change("steps", (_id(run), no), status="rolled_back")
+            self.change("steps", (id_of(run), no), status="rolled_back")
 
     def _put_steps(self, rows: Any, now: float, _: Any) -> None:
         names = (
@@ -241,26 +230,26 @@ class Tables:
             "gate", "due", "ended",
         )  # fmt: skip
         for values in rows:
-            row = {name: _text(value) for name, value in zip(names, values[1:], strict=True)}
+            row = {name: text_of(value) for name, value in zip(names, values[1:], strict=True)}
             row["gate"] = values[12]
-            key = (_id(values[0]), row["no"])
-            old = self.get("steps", key) or {"attempts": 0, "lease_losses": 0, "executor": "", "max_attempts": 1}
-            self.put("steps", key, {**old, **row})
+            key = (id_of(values[0]), row["no"])
+            fresh = {"attempts": 0, "lease_losses": 0, "executor": "", "max_attempts": 1, **NOT_UNDONE}
+            self.put("steps", key, {**(self.get("steps", key) or fresh), **row})
 
     def _put_redispatch(self, rows: Any, now: float, _: Any) -> None:
         for values in rows:
-            run, no = _id(values[0]), values[1]
+            run, no = id_of(values[0]), values[1]
             step = self.get("steps", (run, no))
             if step is None:
                 raise Lost("steps to run again")
             (
                 _, _, owner, path, scope, iteration, visit, epoch, kind, queue, priority, sealed, most, clocks, fence,
-                available_at, queue_deadline, total_deadline, request,
+                available_at, queue_deadline, total_deadline, request, approval, digest,
             ) = values  # fmt: skip
             given = step["input"] if request is None else request
             self._dispatched(
                 run, no, owner, path, scope, iteration, visit, epoch, kind, queue, priority, given, sealed, most,
-                clocks, fence, available_at, queue_deadline, total_deadline, None, now,
+                clocks, fence, available_at, queue_deadline, total_deadline, None, approval, digest, now,
             )  # fmt: skip
 
     def _put_dispatch(self, rows: Any, now: float, _: Any) -> None:
@@ -271,96 +260,62 @@ class Tables:
         names = (
             "no", "owner", "path", "scope", "iteration", "visit", "epoch", "kind", "queue", "priority",
             "request", "sealed", "max_attempts", "clocks", "fence", "available_at", "queue_deadline",
-            "total_deadline", "executor", "now",
+            "total_deadline", "executor", "approval", "digest", "now",
         )  # fmt: skip
-        row = {name: _text(value) for name, value in zip(names, values[1:], strict=True)}
-        now, row["owner"] = row.pop("now"), values[2]
+        row = {name: text_of(value) for name, value in zip(names, values[1:], strict=True)}
+        now, row["owner"], row["approval"] = row.pop("now"), values[2], values[20]
         row["clocks"] = msgspec.json.decode(row["clocks"])
         leased = row["executor"] is not None
         row |= {"attempt": 1, "lease_losses": 0, "held": False, "error": None, "leased_at": now if leased else None}
         row["queue_deadline"] = None if leased else row["queue_deadline"]
-        self._insert("dispatch", (_id(values[0]), row["no"]), row)
+        self._insert("dispatch", (id_of(values[0]), row["no"]), row)
 
     def _put_hold(self, rows: Any, now: float, _: Any) -> None:
         for (run,) in rows:
-            for key in self.of_run("dispatch", _id(run)):
+            for key in self.of_run("dispatch", id_of(run)):
                 self.change("dispatch", key, held=True)
-            for id_, gate in list(self.rows["gates"].items()):
-                if gate["run"] == _id(run) and gate["status"] == "open":
-                    self.change("gates", id_, held_at=now)
+            self._hold_gates(id_of(run), now)
 
     def _put_release(self, rows: Any, now: float, _: Any) -> None:
         for run, seconds in rows:
-            for key in self.of_run("dispatch", _id(run)):
+            for key in self.of_run("dispatch", id_of(run)):
                 row = self.rows["dispatch"][key]
                 moments = ("available_at", "queue_deadline", "total_deadline")
-                self.change("dispatch", key, held=False, **{name: _later(row[name], seconds) for name in moments})
-            for id_, gate in list(self.rows["gates"].items()):
-                if gate["run"] == _id(run) and gate["held_at"] is not None:
-                    self.change("gates", id_, held_at=None, expires_at=_later(gate["expires_at"], seconds))
+                self.change("dispatch", key, held=False, **{name: later(row[name], seconds) for name in moments})
+            self._release_gates(id_of(run), seconds)
 
     def _put_timers_off(self, rows: Any, now: float, _: Any) -> None:
         for run, no in rows:
-            if self.get("timers", (_id(run), no)) is not None:
-                self.put("timers", (_id(run), no), None)
+            if self.get("timers", (id_of(run), no)) is not None:
+                self.put("timers", (id_of(run), no), None)
 
     def _put_timers(self, rows: Any, now: float, _: Any) -> None:
         for run, no, due in rows:
-            self.put("timers", (_id(run), no), {"due": due})
-
-    def _put_gates(self, rows: Any, now: float, _: Any) -> None:
-        for (
-            id_,
-            run,
-            no,
-            _owner,
-            path,
-            _iteration,
-            _title,
-            _body,
-            _payload,
-            _policy,
-            _digest,
-            _by,
-            replaces,
-            expires,
-            on_expiry,
-        ) in rows:
-            self._insert("gates", _id(id_), {
-                "id": _id(id_), "run": _id(run), "no": no, "path": path, "status": "open", "outcome": None,
-                "replaces": replaces, "expires_at": expires, "on_expiry": on_expiry, "held_at": None, "told_at": None,
-                "decided_at": None, "decided_by": None,
-            })  # fmt: skip
-
-    def _put_told(self, rows: Any, now: float, _: Any) -> None:
-        for (id_,) in rows:
-            gate = self.get("gates", _id(id_))
-            if gate is not None and gate["told_at"] is None:
-                self.put("gates", _id(id_), {**gate, "told_at": now})
+            self.put("timers", (id_of(run), no), {"due": due})
 
     def _put_signals(self, rows: Any, now: float, _: Any) -> None:
         for run, id_, name, payload in rows:
-            self._insert("signals", (_id(run), _id(id_)), {"name": name, "payload": _text(payload)})
+            self._insert("signals", (id_of(run), id_of(id_)), {"name": name, "payload": text_of(payload)})
 
     def _put_children_done(self, rows: Any, now: float, _: Any) -> None:
         for run, no in rows:
-            if self.get("children", (_id(run), no)) is not None:
-                self.put("children", (_id(run), no), None)
+            if self.get("children", (id_of(run), no)) is not None:
+                self.put("children", (id_of(run), no), None)
 
     def _put_children(self, rows: Any, now: float, _: Any) -> None:
         for run, no, child, owner, by, wish, request in rows:
-            old = self.get("children", (_id(run), no))
-            new = {"child": _id(child), "wish": wish, "done": False, "ended": False, "wished_at": now}
-            given = {"owner": owner, "started_by": by, "request": _text(request)} if old is None else old
-            self.put("children", (_id(run), no), {**given, **new})
+            old = self.get("children", (id_of(run), no))
+            new = {"child": id_of(child), "wish": wish, "done": False, "ended": False, "wished_at": now}
+            given = {"owner": owner, "started_by": by, "request": text_of(request)} if old is None else old
+            self.put("children", (id_of(run), no), {**given, **new})
 
     def _put_children_begun(self, rows: Any, now: float, _: Any) -> None:
         for (child,) in rows:
-            self._expect(self._children(_id(child), ("start",), done=True), "parents that wait")
+            self._expect(self._children(id_of(child), ("start",), done=True), "parents that wait")
 
     def _put_children_ended(self, rows: Any, now: float, _: Any) -> None:
         for (child,) in rows:
-            self._children(_id(child), ("start", "retry"), ended=True)
+            self._children(id_of(child), ("start", "retry"), ended=True)
 
     def _children(self, child: UUID, wishes: tuple[str, ...], **changes: Any) -> list[bool]:
         """Change the rows of a child's parents that wish one of these; [False] when there is none."""
@@ -372,14 +327,14 @@ class Tables:
 
     def _put_snapshots(self, rows: Any, now: float, _: Any) -> None:
         for run, id_, seq, kind, name, state in rows:
-            new = {"seq": seq, "kind": kind, "name": name, "state": _text(state)}
-            self._insert("snapshots", (_id(run), _id(id_)), new)
+            new = {"seq": seq, "kind": kind, "name": name, "state": text_of(state)}
+            self._insert("snapshots", (id_of(run), id_of(id_)), new)
 
     def _put_events(self, rows: Any, now: float, _: Any) -> None:
         for run, seq, type_, actor, reason, data in rows:
-            new = {"type": type_, "actor": actor, "reason": reason, "data": _text(data), "at": now}
-            self._insert("events", (_id(run), seq), new)
+            new = {"type": type_, "actor": actor, "reason": reason, "data": text_of(data), "at": now}
+            self._insert("events", (id_of(run), seq), new)
 
-
-def _later(moment: float | None, seconds: float | None) -> float | None:
-    return None if moment is None or seconds is None else moment + seconds
+    def _put_outbox(self, rows: Any, now: float, _: Any) -> None:
+        for _owner, run, first, last in rows:
+            self._insert("outbox", (id_of(run), first), {"last": last})

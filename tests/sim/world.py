@@ -21,6 +21,7 @@ from wfe_engine.state import ENDED, WAITING, decode_state
 from tests.sim.bus import Bus, Faults
 from tests.sim.checks import Checker
 from tests.sim.clients import CALLER, Clients
+from tests.sim.gate_tables import PENDING
 from tests.sim.machine import Process, SimLoop, SimTime, Stuck
 from tests.sim.processes import Approvals, Executor, Plans, Scheduler, ports
 from tests.sim.store import Store
@@ -252,8 +253,9 @@ class World(Clients):
         ]
         left += [
             f"gate {key} is {row['status']}" for key, row in tables["gates"].items()
-            if row["status"] == "open" or (row["outcome"] and row["told_at"] is None)
+            if row["status"] in PENDING or (row["outcome"] and row["told_at"] is None)
         ]  # fmt: skip
+        left += [f"note {key} of a gate" for key, note in tables["gate_notes"].items() if note["told_at"] is None]
         left += [f"{one.process.name} is busy" for one in self.schedulers if not one.idle]
         return left
 
