@@ -311,7 +311,7 @@ class Tables(GateTables):
 
     def _put_children_begun(self, rows: Any, now: float, _: Any) -> None:
         for (child,) in rows:
-            self._expect(self._children(id_of(child), ("start",), done=True), "parents that wait")
+            self._expect(self._children(id_of(child), ("start", "retry"), done=True), "parents that wait")
 
     def _put_children_ended(self, rows: Any, now: float, _: Any) -> None:
         for (child,) in rows:

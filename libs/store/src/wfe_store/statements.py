@@ -296,7 +296,7 @@ CHILDREN_BEGUN = Part(
     "id uuid",
     """
 begun_children AS (
-    UPDATE children c SET done = true FROM {d} WHERE c.child_id = d.id AND c.wish = 'start'
+    UPDATE children c SET done = true FROM {d} WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
     RETURNING 1
 )
 """,

@@ -113,7 +113,10 @@ class Children:
             command: cmd.Command = cmd.Retry() if wish.wish == "retry" else cmd.Cancel(hard=wish.wish == "terminate")
             try:
                 await self._submit(wish, wish.child, command)
-            except (StateConflict, NotFound):
+            except NotFound:
+                if wish.wish == "retry":  # it was cancelled before it had begun
+                    await self._start(wish)
+            except StateConflict:
                 # It has ended already, or goes on already; a retry may find an end that its parent was not told of.
                 async with self._database.connection() as connection:
                     await stored.note_end(connection, wish.child)
