@@ -9,10 +9,10 @@ space := $(subst ,, )
 SOURCES := $(filter-out libs/protos/src,$(wildcard libs/*/src services/*/src))
 PYTHON_FILES = $$(find libs services tests tools -name '*.py' -not -path 'libs/protos/src/*' -not -path '*/.*')
 
-.PHONY: help setup run up demo test check fmt proto lock bench bench-peers clean
+.PHONY: help setup run up demo test test-faults sim sim-planted crash-points check fmt proto lock bench bench-peers bench-growth bench-telemetry bench-webhooks soak chaos parked fuzz clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Install everything into .venv; does nothing when nothing changed
 	@tools/setup.sh
@@ -26,13 +26,29 @@ up: setup ## Start the engine, stay until Ctrl-C
 demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
-test: setup ## Run every test (ARGS="-k name" for some)
-	@exec $(BIN)/pytest $(ARGS)
+# What kills, drains, upgrades or simulates whole engines takes its time.
+FAULTS := tests/chaos tests/sim \
+	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py)
+
+test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)
+	@exec $(BIN)/pytest $(FAULTS:%=--ignore=%) --ignore=tests/crash $(ARGS)
+
+test-faults: setup ## Run the tests that kill, drain, upgrade or simulate whole engines
+	@exec $(BIN)/pytest $(FAULTS) $(ARGS)
+
+sim: setup ## Simulate what can go wrong for SIM_SECONDS (60) from SIM_SEED (ARGS="--seed 7 --examples 1" for one)
+	@exec $(BIN)/python -m tests.sim $(ARGS)
+
+sim-planted: setup ## Plant known bugs one by one and see that the simulation finds each
+	@exec $(BIN)/python -m tests.sim --planted $(ARGS)
+
+crash-points: setup ## Fail and kill at every await of every use case (ARGS="--case start" for one)
+	@exec $(BIN)/python -m tests.crash $(ARGS)
 
 check: setup ## Format, lint, types, import rules, protos, file sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench
+	MYPYPATH=$(subst $(space),:,$(SOURCES)) $(BIN)/mypy $(SOURCES) tools/bench tools/chaos tools/fuzz
 	$(BIN)/lint-imports
 	tools/check_protos.sh
 	@long=$$(wc -l $(PYTHON_FILES) | awk '$$1 > 400 && $$2 != "total"'); \
@@ -54,6 +70,39 @@ bench: setup ## Measure speed and size (ARGS="--only W1,W3 --reps 1" for less)
 bench-peers: setup ## Measure this engine and its peers in turn, and print the ratios (ARGS="--reps 1")
 	@exec $(BIN)/python -m tools.bench.peers $(ARGS)
 
+bench-growth: setup ## Measure with a million finished and a million parked runs in the store
+	@exec $(BIN)/python -m tools.bench.growth $(ARGS)
+
+soak: setup ## Half an hour of full load: does anything grow, what do reads take (ARGS="--minutes 5")
+	@exec $(BIN)/python -m tools.bench.soak $(ARGS)
+
+bench-telemetry: setup ## Measure what metrics, traces and logs cost (ARGS="--reps 3 --ratio 1" for every trace)
+	@exec $(BIN)/python -m tools.bench.telemetry $(ARGS)
+
+chaos: setup ## Kill parts under load for CHAOS_MINUTES (10), by CHAOS_SEED, and look for anything lost
+	@exec $(BIN)/python -m tools.chaos
+
+parked: setup ## Measure a sweep beside a million parked runs
+	@exec $(BIN)/python -m tools.chaos.parked
+
+bench-webhooks: setup ## Measure deliveries of webhooks (ARGS="--deliveries 5000" for less)
+	@exec $(BIN)/python -m tools.bench.webhooks $(ARGS)
+
+fuzz: setup ## Send hostile input to everything that reads any, for FUZZ_SECONDS (60) each
+	@exec $(BIN)/python -m tools.fuzz
+
 clean: ## Remove .venv and caches; data in .wfe stays
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: images images-check k8s-tools
+
+images: ## Build the images, where a container engine is (ENGINE=podman for another)
+	@for target in scheduler approvals executor gateway tools; do \
+	  $${ENGINE:-docker} build -f deploy/images/Dockerfile --target $$target -t workflow-engine/$$target:$${TAG:-0.1.0} . || exit 1; done
+
+images-check: setup ## Run the images' build steps in clean folders, without a container engine; takes minutes
+	@WFE_TEST_IMAGES=1 exec $(BIN)/pytest deploy/tests/test_images.py $(ARGS)
+
+k8s-tools: setup ## Fetch kubectl into build/, for the tests of the manifests where none is on PATH
+	@tools/kubectl.sh

@@ -19,7 +19,9 @@ from wfe_gateway.openapi import document_file
 _JSON = "application/json"
 #: What makes these calls safe to repeat is a header, which no proto file can say.
 _TAKES_KEY = frozenset({"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "SignalWorkflow"})
-_NEEDS_NO_KEY = frozenset({"SystemService", "CallbackService"})
+_NEEDS_NO_KEY = frozenset({"SystemService", "CallbackService", "LinkService"})
+#: Calls that a signature lets in instead of a key.
+_SIGNED = frozenset({"ReceiveHook"})
 _ABOUT = (
     "Durable runs of published templates: start, watch, pause, decide, repeat, roll back.\n\n"
     "Times are RFC 3339 in UTC. Numbers are IEEE doubles: integers beyond ±(2^53−1) are refused in inputs and "
@@ -167,12 +169,16 @@ def _operation(schemas: Schemas, binding: Binding) -> dict[str, Any]:
     parameters = _parameters(schemas, binding)
     if parameters:
         found["parameters"] = parameters
-    if binding.body:
+    if binding.body and binding.body != "*":
+        # The body itself, byte for byte.
+        comment = schemas.comment(binding.method.input_type, binding.body)
+        found["requestBody"] = {"required": True, "content": {_JSON: {"schema": {"description": comment}}}}
+    elif binding.body:
         schema = schemas.body(binding.method.input_type, binding.path_fields)
         named = schemas.components[schema["$ref"].rpartition("/")[2]]
         found["requestBody"] = {"required": "required" in named, "content": {_JSON: {"schema": schema}}}
     found["responses"] = _responses(schemas, binding, comment)
-    if binding.service.rpartition(".")[2] in _NEEDS_NO_KEY:
+    if binding.service.rpartition(".")[2] in _NEEDS_NO_KEY or binding.method.name in _SIGNED:
         found["security"] = []
     return found
 

@@ -10,14 +10,19 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto as Field
 
 _RUN_STATUS = ["pending", "running", "waiting_approval", "paused", "completed", "failed", "cancelled"]
-_APPROVAL_STATUS = ["open", "approved", "rejected", "expired", "withdrawn", "superseded"]
-_ROLES = ["viewer", "operator", "author", "approver", "admin"]
+_APPROVAL_STATUS = [
+    "scheduled", "open", "approved", "rejected", "revise", "expired", "withdrawn", "superseded",
+]  # fmt: skip
+_RISKS = ["low", "medium", "high"]
+_ROLES = ["viewer", "operator", "author", "approver", "admin", "breakglass"]
 _KINDS = ["person", "agent", "service"]
+_SIGNATURES = ["v1", "v1a"]
+_SCHEMES = ["standard", "github"]
 
 #: Values of the strings that have a fixed vocabulary. Those of answers must all stand in the field's comment.
 VALUES: dict[str, list[str]] = {
     "Workflow.status": _RUN_STATUS,
-    "Workflow.trigger_type": ["api", "fork", "schedule", "workflow", "signal"],
+    "Workflow.trigger_type": ["api", "fork", "schedule", "workflow", "signal", "webhook"],
     "Workflow.runner": ["active", "hibernating"],
     "Step.status": [
         "pending",
@@ -33,11 +38,26 @@ VALUES: dict[str, list[str]] = {
     ],
     "Snapshot.kind": ["gate", "checkpoint", "periodic", "demand"],
     "Approval.status": _APPROVAL_STATUS,
-    "Approval.on_expiry": ["reject", "approve", "fail"],
+    "Approval.on_expiry": ["reject", "approve", "fail", "branch"],
+    "Approval.risk": _RISKS,
+    "ListApprovalsRequest.risk": _RISKS,
+    "DecideApprovalRequest.decision": ["approve", "reject", "revise"],
+    "DecideByLinkRequest.decision": ["approve", "reject", "revise"],
+    "DecideApprovalsRequest.decision": ["approve", "reject"],
     "Template.status": ["draft", "published", "deprecated"],
     "Principal.kind": _KINDS,
     "Principal.roles": _ROLES,
     "Key.roles": _ROLES,
+    "Webhook.status": ["enabled", "disabled"],
+    "Webhook.disabled_reason": ["asked", "gone", "failing"],
+    "Webhook.signature": _SIGNATURES,
+    "Delivery.status": ["pending", "delivered", "failed", "filtered"],
+    "Hook.scheme": _SCHEMES,
+    "HookReceipt.status": ["started", "filtered"],
+    "CreateWebhookRequest.signature": _SIGNATURES,
+    "CreateHookRequest.scheme": _SCHEMES,
+    "ListDeliveriesRequest.status": ["pending", "delivered", "failed", "filtered"],
+    "RedeliverWebhookRequest.status": ["failed", "delivered", "all"],
     "ListWorkflowsRequest.status": _RUN_STATUS,
     "ListApprovalsRequest.status": [*_APPROVAL_STATUS, "all"],
     "CreatePrincipalRequest.kind": _KINDS,
@@ -47,7 +67,7 @@ VALUES: dict[str, list[str]] = {
 #: Vocabularies a comment names by another field's.
 _SAID_ELSEWHERE = frozenset({"Key.roles"})
 #: Strings that are empty while they have nothing to say.
-_MAY_BE_EMPTY = frozenset({"Approval.on_expiry"})
+_MAY_BE_EMPTY = frozenset({"Approval.on_expiry", "Webhook.disabled_reason"})
 
 _SCALARS: dict[int, dict[str, Any]] = {
     Field.TYPE_BOOL: {"type": "boolean"},

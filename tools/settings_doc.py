@@ -72,7 +72,7 @@ def _default(field: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ", ".join(f"{each.host}:{each.port}" for each in value)
+        return ", ".join(f"{each:g}" if isinstance(each, float) else f"{each.host}:{each.port}" for each in value)
     assert not isinstance(value, SecretStr)
     return str(value)
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
 from e2e_issuer import Issuer  # noqa: E402
+from e2e_mcp import documents  # noqa: E402
 from e2e_runs import path_of  # noqa: E402
+from e2e_stage import Stage  # noqa: E402
 from e2e_store import Store  # noqa: E402
 from e2e_witness import Witness  # noqa: E402
 
@@ -45,7 +48,7 @@ from e2e_witness import Witness  # noqa: E402
 LEASE_SECONDS = 3.0
 HEARTBEAT_SECONDS = 0.5
 
-STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin"))
+STRANGER = SeedPrincipal("stranger", roles=("operator", "author", "viewer", "approver", "admin", "breakglass"))
 #: Of sam's, ada's and root's owner: an editor beside ada, an approver who is none, and an editor who starts runs.
 MORE_PEOPLE = (
     SeedPrincipal("eve", roles=("approver", "viewer"), groups=("editors",)),
@@ -67,11 +70,18 @@ async def engine(request: pytest.FixtureRequest, name: str, **changes: Any) -> A
         "WFE_EGRESS_ALLOW": "127.0.0.1",
         "PYTHONPATH": os.pathsep.join(filter(None, (HERE, os.environ.get("PYTHONPATH")))),
     }
+    everywhere = {
+        "WFE_EGRESS_ALLOW": "127.0.0.1",
+        "WFE_WEBHOOK_HTTP": "true",
+        "WFE_WEBHOOK_SCHEDULE": "[0, 0.3, 0.3, 0.3]",
+        "WFE_WEBHOOK_ATTEMPT_SECONDS": "3",
+    }
     settings = StackSettings(
         folder=folder / "data",
         postgres=TEST_SETTINGS,
-        handlers=("wfe_executor.demo", "e2e_handlers"),
+        handlers=("wfe_executor.demo", "e2e_handlers", "e2e_gallery"),
         executor_environment=executing | changes.pop("executor_environment"),
+        environment=everywhere | changes.pop("environment", {}),
         # A part that dies by itself is a failure, not something to mend in silence.
         restarts=False,
         **changes,
@@ -94,8 +104,15 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @pytest.fixture(scope="session")
+async def stage() -> AsyncIterator[Stage]:
+    """What the handlers of the gallery reach."""
+    async with Stage() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 async def stack(
-    request: pytest.FixtureRequest, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, issuer: Issuer, stage: Stage, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Stack]:
     """The engine, with the samples published."""
     issuers = tmp_path_factory.mktemp("oidc") / "issuers.json"
@@ -105,7 +122,11 @@ async def stack(
         "stack",
         samples=sample_folder(),
         environment={"WFE_LEASE_SECONDS": str(LEASE_SECONDS), "WFE_OIDC_FILE": str(issuers)},
-        executor_environment={"WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS)},
+        executor_environment={
+            "WFE_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
+            "WFE_E2E_STAGE": stage.url,
+            "WFE_EXECUTOR_QUEUES": "default,code",
+        },
     ) as running:
         yield running
 
@@ -136,6 +157,13 @@ async def crash_stack(request: pytest.FixtureRequest) -> AsyncIterator[Stack]:
 def store(stack: Stack) -> Store:
     """The run store, read past the engine."""
     return Store(stack.database_url)
+
+
+@pytest.fixture
+async def docs_url() -> AsyncIterator[str]:
+    """An MCP server with a tool `search`."""
+    async with documents() as url:
+        yield url
 
 
 @pytest.fixture
@@ -282,3 +310,27 @@ def start(sam: Rest, publish: Callable[..., Awaitable[str]]) -> Callable[..., Aw
         return run
 
     return begin
+
+
+@pytest.fixture
+async def people(stack, root: Rest) -> AsyncIterator[Callable[..., Awaitable[Rest]]]:
+    """Makes a person with roles and groups; calls as that person."""
+    callers: list[Rest] = []
+
+    async def make(*groups: str, roles: tuple[str, ...] = ("approver",), name: str = "") -> Rest:
+        name = name or f"p-{uuid.uuid4().hex[:8]}"
+        person = await root.post("/api/v1/principals", {"name": name, "roles": list(roles)})
+        for group in groups:
+            known = {g["name"]: g["id"] for g in (await root.get("/api/v1/groups", limit=200))["groups"]}
+            if group not in known:
+                known[group] = (await root.post("/api/v1/groups", {"name": group}))["id"]
+            await root.put(f"/api/v1/groups/{known[group]}/members/{person['id']}")
+        key = await root.post("/api/v1/keys", {"principal_id": person["id"]})
+        rest = Rest(stack.url, key["secret"])
+        rest.name = name  # type: ignore[attr-defined]
+        callers.append(rest)
+        return rest
+
+    yield make
+    for caller in callers:
+        await caller.close()

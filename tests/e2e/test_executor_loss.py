@@ -75,7 +75,7 @@ async def test_a_step_that_kills_its_executors_fails_after_five_lost_leases(cras
     async with Rest(crash_stack.url, crash_stack.keys["sam"]) as sam:
         run = await sam.start({"template_id": await publish(DEADLY, sam), "input": {"file": str(file)}})
         for _ in range(5):
-            await wait_for(lambda: "executor" not in crash_stack.pids, what="the death of the executor")
+            await wait_for(lambda: "executor" not in crash_stack.pids, seconds=90, what="the death of the executor")
             await crash_stack.restart("executor", ready=False)
         # The one that is running now is spared.
         failed = await sam.wait_ended(run["id"])

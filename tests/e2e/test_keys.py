@@ -6,14 +6,17 @@ import asyncio
 import json
 import time
 
+import aiohttp
 import pytest
-from e2e_runs import moment, refused
+from e2e_runs import moment, path_of, refused
 from e2e_store import Store
 from wfe_stack.rest import Refused, Rest
 
 REVOKED_SECONDS = 5.0
 #: One call that a scheduler answers, and one of the approvals service.
 PLACES = ("/api/v1/workflows", "/api/v1/self")
+
+GATE = '{title: "Go on?", approvers: {groups: [editors]}}'
 
 
 async def works(stack, key: str) -> list[bool]:
@@ -83,6 +86,24 @@ async def test_rotation_overlaps_and_revocation_is_soon_everywhere(stack, root: 
     # For good: nothing makes it work again.
     assert (await root.post(f"/api/v1/keys/{revoked['id']}/revoke"))["revoked_at"] == answer["revoked_at"]
     assert (await refused(root.post(f"/api/v1/keys/{revoked['id']}/rotate"))).status == 409
+
+
+async def test_a_watch_ends_soon_after_its_key(stack, root: Rest, start):
+    run = await start(f"name: e2e-watched-by-key\nsteps:\n  - {{id: gate, approval: {GATE}}}\n")
+    key = await root.post("/api/v1/keys", {"name": "watching"})
+    headers = {"authorization": f"Bearer {key['secret']}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.get(f"{stack.url}{path_of(run['id'], 'watch')}") as answer,
+    ):
+        assert (await answer.content.readline()).startswith(b"data:")
+        await root.post(f"/api/v1/keys/{key['id']}/revoke")
+        revoked_at = time.time()
+        await asyncio.wait_for(answer.content.read(), 2 * REVOKED_SECONDS)
+        took = time.time() - revoked_at
+    print(f"\na watch went on for {took:.2f} s after its key was revoked")
+    assert took < REVOKED_SECONDS
+    assert (await root.get(path_of(run["id"])))["status"] == "waiting_approval"
 
 
 async def test_a_key_is_narrower_than_its_principal_and_ends(stack, root: Rest, store: Store):

@@ -85,3 +85,68 @@ async def test_beyond_the_limit_the_step_says_so(sam: Rest, publish):
     failed = await until(sam, run, "failed")
     assert failed["error"]["code"] == "OUTPUT_TOO_LARGE"
     assert "16777216" in failed["error"]["message"]
+
+
+INPUT = """
+name: large-input
+variables: {data: {type: object, required: true}}
+steps:
+  - id: size
+    call: {handler: echo, input: {size: "${{ size(vars.data.text) }}"}}
+  - {id: go, wait_for: {signal: go}}
+  - {id: again, call: {handler: echo, input: {size: "${{ size(vars.data.text) }}"}}}
+output: "${{ steps.again.output.size }}"
+"""
+
+
+async def test_a_large_input_of_a_run_is_out_of_line_in_its_row_and_its_log(sam: Rest, publish, store):
+    data = {"text": "y" * 700_000}
+    body, key = {"template_id": await publish(INPUT), "input": {"data": data}}, "large-input-once"
+    started = await sam.start(body, key=key)
+    assert started["input"] == {"data": data}
+    path = f"/api/v1/workflows/{started['id']}"
+    async with asyncio.timeout(30):
+        while len((found := await sam.get(path))["steps"]) < 2:
+            await asyncio.sleep(0.05)
+    assert await whole(sam, started["id"], found["input"]) == {"data": data}
+    assert found["events"][0]["data"]["input"] == found["input"]
+    ((row, event),) = await store.rows(
+        "SELECT octet_length(r.input), octet_length(e.data) FROM runs r JOIN events e ON e.run_id = r.id AND e.seq = 1"
+        " WHERE r.id = %s",
+        started["id"],
+    )
+    assert (row < 200, event < 2000) == (True, True)
+    assert await sam.start(body, key=key) == started, "the same start again"
+    assert (await store.folded(started["id"])) == (await store.state(started["id"]))
+    # It waited, so it is read back from the store for what follows.
+    await sam.post(f"{path}/signals/go")
+    done = await until(sam, started["id"], "completed")
+    assert (done["status"], done["output"]) == ("completed", 700_000)
+    snapshot = (await sam.post(f"{path}/snapshots", {"name": "end"}))["id"]
+    fork = (await sam.post(f"{path}/fork", {"snapshot_id": snapshot}))["id"]
+    assert await whole(sam, fork, (await sam.get(f"/api/v1/workflows/{fork}"))["input"]) == {"data": data}
+    with pytest.raises(Refused) as refusal:
+        await sam.start({**body, "input": {"data": {"numbers": [1] * 120_000}}})
+    assert refusal.value.status == 400
+    assert "1048576" in refusal.value.message
+
+
+GATE = """
+name: large-payload
+steps:
+  - {id: make, call: {handler: work, input: {seconds: 0, pieces: 1, bytes: 600000}}}
+  - {id: review, approval: {title: "Go on?", payload: "${{ steps.make.output }}", approvers: {groups: [editors]}}}
+"""
+
+
+async def test_a_large_payload_of_a_gate_is_fetched_by_who_decides(sam: Rest, ada: Rest, publish, store):
+    run = (await sam.start({"template_id": await publish(GATE)}))["id"]
+    waiting = await until(sam, run, "waiting_approval")
+    gate = await ada.get(f"/api/v1/approvals/{waiting['approvals'][0]['id']}")
+    assert gate["payload"] == waiting["approvals"][0]["payload"]
+    assert await whole(ada, run, gate["payload"]) == {"pieces": 1, "text": "x" * 600_000}
+    ((size,),) = await store.rows("SELECT octet_length(payload) FROM gates WHERE run_id = %s", run)
+    assert size < 200
+    body = {"expected_digest": gate["digest"]}
+    await ada.post(f"/api/v1/workflows/{run}/approvals/{gate['id']}/approve", body)
+    assert (await until(sam, run, "completed"))["status"] == "completed"

@@ -24,7 +24,9 @@ steps:
   - {id: gate, approval: {title: "Go on?", approvers: {groups: [editors]}, expires: {after: 1h, then: reject}}}
   - {id: last, set: {x: 1}}
 """
-SHAPE = re.compile(r"(principal:[0-9a-f-]{36}|executor:.+|run:[0-9a-f-]{36}|callback|timer|system)")
+SHAPE = re.compile(
+    r"(principal:[0-9a-f-]{36}|executor:.+|run:[0-9a-f-]{36}|schedule:[0-9a-f-]{36}|callback|timer|system)"
+)
 
 CANARY = "canary-51d0c4"
 SECRETIVE = """

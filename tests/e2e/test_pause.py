@@ -173,3 +173,25 @@ async def test_what_one_scheduler_has_decided_the_others_know(crash_stack, publi
             assert (await sam.post(path_of(run["id"], "pause")))["status"] == "paused"
             assert (await sam.post(path_of(run["id"], "resume")))["status"] == "running"
         assert (await sam.post(path_of(run["id"], "cancel")))["status"] == "cancelled"
+
+
+IN_FLIGHT = """
+name: e2e-in-flight
+variables: {witness: {type: string}}
+steps:
+  - {id: held, http: {url: "${{ vars.witness }}/held"}, timeout: {total: 2s}, retry: {max_attempts: 1}}
+"""
+
+
+async def test_the_total_clock_of_a_step_in_flight_stands_still_in_a_pause(sam: Rest, start, witness):
+    witness["held"].hold()
+    run = await start(IN_FLIGHT, witness=witness.url)
+    await until(sam, run["id"], lambda found: witness["held"].calls)
+    paused = await sam.post(path_of(run["id"], "pause"))
+    # Longer than the clock, and a sweep on top.
+    await asyncio.sleep(moment(event_of(paused, "run.paused")["at"]) + PAUSE_SECONDS - time.time())
+    await sam.post(path_of(run["id"], "resume"))
+    assert statuses(await sam.get(path_of(run["id"])))["held"] == "running"
+    witness["held"].release()
+    done = await until(sam, run["id"], lambda found: found["status"] in ("completed", "failed"))
+    assert (done["status"], len(witness["held"].calls)) == ("completed", 1), done.get("error")

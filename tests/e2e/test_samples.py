@@ -18,6 +18,7 @@ SAMPLES = {
         {"totals": {"orders": 2, "customers": 2}, "report": "2 large orders, 2 customers"},
     ),
     "approve-refund": ({"customer": "c1", "amount": 80}, {"refunded": 80, "approved": False}),
+    "pay-invoice": ({"supplier": "s1", "amount": 80}, None),
     "publish-article": (
         {"text": "A text.", "token": "t"},
         {"destination": "https://blog.example/articles", "summary": "A text.", "length": "short"},
@@ -30,13 +31,17 @@ def test_there_is_a_row_for_each():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-async def test_it_does_what_it_says(sam: Rest, ada: Rest, sample, name):
+async def test_it_does_what_it_says(sam: Rest, ada: Rest, people, sample, name):
     given, output = SAMPLES[name]
     run = await sam.start({"template_id": await sample(name), "input": given})
     waiting = await until(sam, run["id"], lambda found: found["status"] not in ("pending", "running"))
     if waiting["status"] == "waiting_approval":
-        await decide(ada, waiting, "approve")
+        two = name == "pay-invoice"
+        for person in [await people("finance"), await people("finance")] if two else [ada]:
+            await decide(person, waiting, "approve")
     done = await sam.wait_ended(run["id"])
+    if name == "pay-invoice":
+        output = {"paid": 80, "approval": waiting["approvals"][0]["id"]}
     assert (done["status"], done["output"]) == ("completed", output)
     assert set(statuses(done).values()) <= {"completed", "skipped"}
     if name == "retry-and-wait":

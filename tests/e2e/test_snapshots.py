@@ -68,7 +68,7 @@ async def test_snapshots_rollback_and_fork(sam: Rest, ada: Rest, store: Store, s
         assert waiting["events_total"] + 1 >= each["seq"] == (await stored_at(store, each)).seq
     open_gate = waiting["approvals"][0]
 
-    # Back to the checkpoint, from a gate: it is withdrawn, `two` runs again under another key, and the gate is new.
+    # Back to the checkpoint, from a gate: it is superseded, `two` runs again under another key, and the gate is new.
     back = await sam.post(f"{path}/rollback", {"snapshot_id": kept["after one"]["id"], "reason": "two was wrong"})
     assert back["notice"] == "effects outside are not undone: two (http)"
     event = event_of(back, "run.rolled_back")
@@ -90,7 +90,7 @@ async def test_snapshots_rollback_and_fork(sam: Rest, ada: Rest, store: Store, s
     assert frontier(decode_state(await store.state(run["id"]))) == frontier(await stored_at(store, kept["gate"]))
     assert counts(witness) == [1, 2, 0]
     assert len(set(witness["two"].keys)) == 2
-    assert [each["status"] for each in again["approvals"]] == ["withdrawn", "open"]
+    assert [each["status"] for each in again["approvals"]] == ["superseded", "open"]
     refusal = await refused(ada.post(f"{path}/approvals/{open_gate['id']}/approve"))
     assert (refusal.status, refusal.reason) == (409, "GATE_CLOSED")
 
@@ -179,5 +179,5 @@ async def test_a_rollback_of_a_paused_run_stays_paused_and_its_clock_stands(sam:
     assert resumed["status"] == "running"
     again = await until(sam, run["id"], "waiting_approval")
     assert counts(witness) == [1, 2, 0]
-    assert types(again).count("approval.withdrawn") == 1
+    assert types(again).count("approval.superseded") == 1
     assert await store.folded(run["id"]) == await store.state(run["id"])

@@ -38,6 +38,28 @@ WRONG = {
     "no token": lambda issuer, now: "abc.def.ghi",
 }
 
+#: A call by the address it is made at: of each service past the gateway, and through it.
+DOORS = {
+    ("scheduler", "/wfe.api.v1.WorkflowService/ListWorkflows"),
+    ("scheduler", "/wfe.api.v1.TemplateService/ListTemplates"),
+    ("approvals", "/wfe.api.v1.ApprovalService/ListApprovals"),
+    ("approvals", "/wfe.api.v1.IdentityService/GetSelf"),
+    ("gateway", "/wfe.api.v1.WorkflowService/ListWorkflows"),
+    ("gateway", "/wfe.api.v1.IdentityService/GetSelf"),
+}
+
+
+async def codes(stack, token: str | None, **headers: str) -> dict[tuple[str, str], grpc.StatusCode]:
+    """What each door answers."""
+    found = {}
+    metadata = [*headers.items(), *([("authorization", f"Bearer {token}")] if token else [])]
+    for part, method in DOORS:
+        address = stack.grpc if part == "gateway" else stack.service(part)
+        async with grpc.aio.insecure_channel(address) as channel:
+            call = channel.unary_unary(method)(b"", metadata=metadata, timeout=20)
+            found[part, method] = await call.code()
+    return found
+
 
 async def test_claims_become_a_principal_with_roles_and_groups(stack, issuer: Issuer, root: Rest):
     token = issuer.token("tess", roles=("wf-operator", "unheard-of"), groups=("token-editors", "staff"))
@@ -66,9 +88,10 @@ async def test_the_main_job_with_tokens(stack, issuer: Issuer, ada: Rest, publis
         for caller, reason in ((starter, "SELF_APPROVAL"), (outsider, "NOT_AN_APPROVER"), (ada, "NOT_AN_APPROVER")):
             refusal = await refused(decide(caller, waiting, "approve"))
             assert (refusal.status, refusal.reason) == (403, reason)
-        assert [each["id"] for each in (await decider.get("/api/v1/approvals", mine=True))["approvals"]] == [
-            waiting["approvals"][0]["id"]
-        ]
+        assert [
+            each["id"]
+            for each in (await decider.get("/api/v1/approvals", mine=True, workflow_id=run["id"]))["approvals"]
+        ] == [waiting["approvals"][0]["id"]]
         decided = await decide(decider, waiting, "approve")
         done = await until(decider, run["id"], "completed")
         assert decided["decided_by"] == (await decider.get("/api/v1/self"))["id"]
@@ -85,11 +108,15 @@ async def test_tokens_that_let_nobody_in(stack, issuer: Issuer, wrong):
             assert (refusal.status, refusal.body["code"], refusal.reason) == (401, 16, "UNAUTHENTICATED")
             # It does not say what was wrong.
             assert refusal.message == "credentials are missing or not valid"
-    async with grpc.aio.insecure_channel(stack.grpc) as channel:
-        stub = identity_service_pb2_grpc.IdentityServiceStub(channel)
-        with pytest.raises(grpc.aio.AioRpcError) as fault:
-            await stub.GetSelf(pb.GetSelfRequest(), metadata=(("authorization", f"Bearer {token}"),))
-        assert fault.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert await codes(stack, token) == dict.fromkeys(DOORS, grpc.StatusCode.UNAUTHENTICATED)
+
+
+async def test_a_service_believes_tokens_only(stack, issuer: Issuer):
+    """At its own port, past the gateway, as at the gateway's."""
+    token = issuer.token("tess", roles=("wf-viewer",))
+    assert await codes(stack, token) == dict.fromkeys(DOORS, grpc.StatusCode.OK)
+    me = {"x-principal": "tess", "x-owner": OWNER, "x-roles": "admin", "x-envoy-original-path": "/api/v1/self"}
+    assert await codes(stack, None, **me) == dict.fromkeys(DOORS, grpc.StatusCode.UNAUTHENTICATED)
 
 
 async def test_a_token_ends_when_it_says(stack, issuer: Issuer):

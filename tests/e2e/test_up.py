@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from wfe_stack.postgres import create_database
+from wfe_stack.postgres import create_database, with_database
 from wfe_stack.waiting import wait_for
 
 WFE = str(Path(sys.executable).with_name("wfe"))
@@ -151,7 +151,7 @@ async def test_without_a_terminal_the_printed_curl_approves_and_everything_can_b
     # A part that dies is started again, and that is said.
     scheduler = next(each for each in first.children() if any("wfe-scheduler" in word for word in each.cmdline()))
     scheduler.kill()
-    await first.says(r"wfe: scheduler was ended by SIGKILL.*; starting it again in 0\.2 s\n")
+    await first.says(r"wfe: scheduler was ended by SIGKILL; starting it again in 0\.2 s\n")
     await first.says(r"wfe: scheduler is up again\n")
     assert shell.wfe("runs", "start", "hello", "--watch").returncode == 0
 
@@ -285,6 +285,16 @@ def test_a_database_that_is_not_there_is_one_line(shell):
     ended = shell.wfe("up", "--port", "0", "--grpc-port", "0")
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert ended.stderr.startswith("wfe: the database cannot be used: ")
+
+
+def test_a_database_that_does_not_hold_every_text_is_one_line(shell, postgres_server):
+    name = f"wfe_ascii_{secrets.token_hex(6)}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    shell.environment["WFE_DATABASE_URL"] = with_database(postgres_server, name)
+    ended = shell.wfe("up", "--port", "0", "--grpc-port", "0")
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert ended.stderr.startswith("wfe: the database cannot be used: its encoding is SQL_ASCII, and UTF8 is needed")
 
 
 def test_a_module_of_handlers_that_is_missing_is_one_line(shell):

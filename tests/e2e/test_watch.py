@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -23,6 +24,21 @@ steps:
   - {id: first, http: {url: "${{ vars.witness }}/first"}}
   - {id: gate, approval: {title: "Go on?", approvers: {groups: [editors]}}}
   - {id: last, set: {x: 1}}
+"""
+#: Thousands of events, once the gate is open.
+EVENTFUL = """
+name: e2e-eventful-watch
+variables: {items: {type: array}}
+steps:
+  - {id: gate, approval: {title: "Go on?", approvers: {groups: [editors]}}}
+  - id: each
+    foreach:
+      items: "${{ vars.items }}"
+      concurrency: 500
+      steps:
+        - {id: one, set: {text: "${{ item }}"}}
+        - {id: two, set: {text: "${{ item }}"}}
+        - {id: three, set: {text: "${{ item }}"}}
 """
 
 
@@ -104,6 +120,44 @@ async def test_a_lost_stream_is_taken_up_again_without_gap_or_repeat(sse, sam: R
     await decide(ada, waiting, "approve")
     await collected(sse(run["id"], after=seen[-1]["seq"]), seen)
     assert seen == (await sam.get(path_of(run["id"])))["events"]
+
+
+async def test_a_reader_that_does_not_read_holds_up_nobody_and_misses_nothing(
+    stack, keys, sse, sam: Rest, ada: Rest, start
+):
+    run = await start(EVENTFUL, items=[f"{n:04}" for n in range(1_000)])
+    host, _, port = stack.url.rpartition("//")[2].rpartition(":")
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, (host, int(port)))
+        request = (
+            f"GET {path_of(run['id'], 'watch')} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {keys['sam']}\r\n\r\n"
+        )
+        await loop.sock_sendall(connection, request.encode())
+        head = await loop.sock_recv(connection, 1_024)
+        assert head.startswith(b"HTTP/1.1 200")
+
+        # The run goes on, and whoever reads has everything.
+        await decide(ada, await until(sam, run["id"], "waiting_approval"), "approve")
+        done = await sam.wait_ended(run["id"])
+        assert done["status"] == "completed", done["error"]
+        prompt = await asyncio.wait_for(collected(sse(run["id"]), []), 30)
+        assert [event["seq"] for event in prompt] == list(range(1, done["events_total"] + 1))
+
+        # Far more than its buffer takes.
+        text = head
+        async with asyncio.timeout(60):
+            while not text.endswith(b"0\r\n\r\n"):
+                text += await loop.sock_recv(connection, 65_536)
+    assert len(text) > 500_000
+    chunks, body = text.partition(b"\r\n\r\n")[2], b""
+    while chunks:
+        size, _, rest = chunks.partition(b"\r\n")
+        body, chunks = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    seen = [json.loads(line[5:]) for line in body.splitlines() if line.startswith(b"data:")]
+    assert seen == prompt
 
 
 async def test_a_watch_goes_on_over_an_end_that_was_not_the_last(sse, sam: Rest, ada: Rest, grpc_as, start, witness):

@@ -17,7 +17,7 @@ from wfe_stack.stack import Stack
 from tools.bench.engine import bench_on
 from tools.bench.meter import Processes
 from tools.bench.recovery import W6, recover
-from tools.bench.workloads import PEER, WORKLOADS, Workload, dump, markdown
+from tools.bench.workloads import PEER, WORKLOADS, Workload, dump, markdown, share
 
 #: Seconds the engine stands idle before its memory is taken.
 IDLE_SECONDS = 5.0
@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="part of each workload's runs, e.g. 0.1")
     parser.add_argument("--schedulers", type=int, default=1)
     parser.add_argument("--executors", type=int, default=1)
+    parser.add_argument("--metrics", action="store_true", help="serve every process's metrics, and look at the store")
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="data folder; emptied")
     parser.add_argument("--no-quiet", action="store_true", help="do not wait for an idle machine")
     parser.add_argument("--out", type=Path, help="file to append the lines to as well")
@@ -54,6 +55,7 @@ async def _bench(workloads: list[Workload], options: argparse.Namespace) -> None
         folder=options.folder,
         schedulers=options.schedulers,
         executors=options.executors,
+        metrics=options.metrics,
         samples=sample_folder(),
         log_level="warning",
         restarts=False,
@@ -83,6 +85,7 @@ async def _bench(workloads: list[Workload], options: argparse.Namespace) -> None
         lines.append(await recover(settings))
         emit(lines[-1])
     sys.stderr.write("\n" + markdown(lines))
+    sys.stderr.write(share(lines))
 
 
 async def _idle(stack: Stack) -> dict[str, Any]:

@@ -11,6 +11,7 @@
 | W5-grpc | the same over gRPC, straight at a scheduler |
 | W6 | an executor killed with 200 runs in flight, see `tools.bench.recovery` |
 | W7 | 2000 runs parked at a signal, then all signalled, 64 at once |
+| W8 | 5 foreaches of a thousand steps, a hundred at once, one run after another; to be at least 80 % of W3's steps/s |
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ PEER = "wfe"
 
 #: Seconds parked runs stand before their memory is taken.
 SETTLE_SECONDS = 5.0
+#: Of W3's steps/s that a foreach of a thousand is to reach.
+LEAST_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ WORKLOADS = (
     Workload("W5", "one", 1, 2000, 64, do="start"),
     Workload("W5-grpc", "one", 1, 2000, 64, do="start", over="grpc"),
     Workload("W7", "parked", 2, 2000, 64, do="park", once=True),
+    Workload("W8", "foreach-1000", 1000, 5, 1),
 )
 
 
@@ -220,6 +224,16 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
         for each in lines
     ]
     return "\n".join(rows) + "\n"
+
+
+def share(lines: Sequence[dict[str, Any]]) -> str:
+    """What W8 reaches of W3's steps/s, of the medians; empty when one of them was not measured."""
+    speeds = {name: sorted(each["steps_per_s"] for each in lines if each["workload"] == name) for name in ("W3", "W8")}
+    if not all(speeds.values()):
+        return ""
+    chain, fan = (found[len(found) // 2] for found in speeds.values())
+    verdict = "as it should be" if fan >= LEAST_SHARE * chain else f"BELOW {LEAST_SHARE:.0%}"
+    return f"W8 reaches {fan / chain:.0%} of W3's steps/s: {verdict}\n"
 
 
 def dump(value: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ def test_literals_are_read_as_the_system_reads_them(text: str) -> None:
     ["ftp://example.com/", "file:///etc/passwd", "gopher://x/", "javascript:1", "/path", "example.com", "http://",
      "http:///x", "http://user@example.com/", "http://user:pw@example.com/", "http://example.com:0/",
      "http://example.com:99999/", "http://[::1/", "//example.com/", "", "http://x/" + "a" * 9000,
-     "http://ex.com\\@127.0.0.1/"],
+     "http://ex.com\\@127.0.0.1/", "http://[::2]@", "http://a@"],
 )  # fmt: skip
 def test_urls_that_are_not_plain_http_are_refused(url: str) -> None:
     with pytest.raises(EgressDenied):

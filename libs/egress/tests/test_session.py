@@ -76,6 +76,7 @@ async def test_a_redirect_inside_is_refused(resolver: Any, server: Any, make_rep
         "http://169.254.169.254/",
         "ftp://x/",
         "http://u@front.example/",
+        "http://[::2]@",
     ):
         server.answers["/a"] = make_reply(302, location=location)
         async with guarded_session(guard, resolver=resolver) as session:

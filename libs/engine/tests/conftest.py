@@ -91,6 +91,11 @@ class Run:
         assert decode_state(encode_state(decision.state)) == decision.state
         self.state = decision.state
         self.rows.apply(decision.effects)
+        # As a scheduler does: of what is done again nothing is kept.
+        for gone in decision.effects.revised:
+            outer = record_key(gone.scope, gone.path.rpartition("/")[2])
+            for key in [k for k in self.values.records if k == outer or k.startswith(gone.prefix)]:
+                del self.values.records[key]
         self.values.records.update(decision.added)
         for no, (given, params) in decision.entered.items():
             self.values.record(no, given, params)
@@ -108,9 +113,9 @@ class Run:
         """Forget what is in memory and read the run back, as after a crash."""
         self.values = self.rows.values(self.variables, self.state)
 
-    def start(self) -> Run:
-        """Begin."""
-        self.do(cmd.Start(template="t", template_version=1, trigger="api", input={}))
+    def start(self, at: float | None = None) -> Run:
+        """Begin, now or at a moment."""
+        self.do(cmd.Start(template="t", template_version=1, trigger="api", input={}, start_at=at))
         return self
 
     def live(self, path: str) -> Step:

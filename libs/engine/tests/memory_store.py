@@ -6,8 +6,8 @@ from typing import Any
 
 from wfe_engine import effects as fx
 from wfe_engine.plan import CONTAINERS
-from wfe_engine.state import RunState
-from wfe_engine.values import Record, Values, record_key
+from wfe_engine.state import RunState, Scope
+from wfe_engine.values import Record, Values, asked_key, record_key
 
 
 class Rows:
@@ -47,8 +47,21 @@ class Rows:
             }
         if effects.rolled_back is not None:
             for no, row in self.steps.items():
-                if row["seq"] > effects.rolled_back or no in effects.undone:
+                undone = row.get("undone")
+                if row["seq"] > effects.rolled_back:
                     row["status"] = "rolled_back"
+                elif undone is not None and undone[0] > effects.rolled_back:
+                    row["status"] = undone[1]
+                    del row["undone"]
+                if no in effects.undone:
+                    row["status"] = "rolled_back"
+        for gone in effects.revised:
+            for row in self.steps.values():
+                inside = row["scope"].startswith(gone.prefix)
+                if row["status"] != "rolled_back" and (
+                    inside or (row["scope"], row["path"]) == (gone.scope, gone.path)
+                ):
+                    row.update(status="rolled_back", undone=(gone.seq, row["status"]))
         for step in effects.steps:
             self.steps[step.no] = _row(step, step.input) | {
                 "status": step.status, "seq": step.seq, "output": step.output, "error": step.error, "gate": step.gate,
@@ -100,7 +113,31 @@ class Rows:
                 values.records[key] = Record(
                     status=row["status"], output=row["output"], error=row["error"], attempts=row["attempts"]
                 )
+        if state.rollbacks or state.returning is not None:
+            values.asked = self.asked()
+        if state.returning is not None:
+            values.then = self.records_at(state.returning.seq, state.returning.scopes)
         return values
+
+    def asked(self) -> dict[str, str]:
+        """The newest gate of each approval step."""
+        rows = [(self.steps[gate["no"]], id_) for id_, gate in self.gates.items()]
+        return {asked_key(row["path"], row["iteration"]): id_ for row, id_ in rows}
+
+    def records_at(self, seq: int, scopes: dict[str, Scope]) -> dict[str, Record]:
+        """Finished steps as expressions saw them at a moment of the run."""
+        live = {step.no for scope in scopes.values() for step in scope.live.values()}
+        prefixes = tuple(f"{i}/" for i, step in scopes[""].live.items() if step.kind in CONTAINERS)
+        found = {}
+        for no, row in sorted(self.steps.items()):
+            late = row.get("undone", (0, ""))
+            status = late[1] if late[0] > seq else row["status"]
+            seen = row["scope"] == "" or row["scope"].startswith(prefixes)
+            if no not in live and row["seq"] <= seq and status != "rolled_back" and seen:
+                found[record_key(row["scope"], row["path"].rpartition("/")[2])] = Record(
+                    status=status, output=row["output"], error=row["error"], attempts=row["attempts"]
+                )
+        return found
 
 
 def _row(step: Any, given: bytes | None) -> dict[str, Any]:

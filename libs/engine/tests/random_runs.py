@@ -8,12 +8,18 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 from wfe_engine import commands as cmd
+from wfe_engine.approved import approved_step
+from wfe_engine.digests import approval_digest
 from wfe_engine.errors import NotFound, StateConflict
+from wfe_engine.events import NOTED
 from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Block, Literal, Node, Path, Plan, Retry
 from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.state import ENDED, READY, WAITING, Fault, RunState, Step, decode_state
+from wfe_engine.turn import Env, Turn
 
+#: What steps with runs of their own start.
+TEMPLATE = "00000000-0000-0000-0000-000000000063"
 CODES = ("HANDLER_ERROR", "HTTP_STATUS", "ATTEMPT_TIMEOUT")
 LEAVES = (
     "call",
@@ -46,6 +52,13 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
         kind = rng.choice(CONTAINERS) if level < 3 and rng.random() < 0.35 else rng.choice(LEAVES)
         id_ = f"s{level}{i}"
         params, blocks = _filling(rng, kind, f"{prefix}{id_}/", level)
+        approved_by = -1
+        if kind == "approval":
+            params = _gate(rng, [f"s{level}{j}" for j in _leads_to(needs, i)])
+        elif kind in ("call", "http"):
+            # A gate approves at most one step.
+            asked = [j for j in needs[i] if nodes[j].kind == "approval" and all(n.approved_by != j for n in nodes)]
+            approved_by = rng.choice([-1, *asked, *asked])
         dependents = tuple(j for j in range(count) if i in needs[j])
         condition = Literal(rng.random() < 0.5) if rng.random() < 0.15 else None
         undo = None
@@ -55,11 +68,34 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
             Node(
                 id=id_, index=i, path=f"{prefix}{id_}", kind=kind, params=params, needs=needs[i],
                 dependents=dependents, condition=condition, retry=Retry(max_attempts=rng.randint(1, 2)),
-                blocks=blocks, compensate=undo,
+                blocks=blocks, compensate=undo, approved_by=approved_by,
             )
         )  # fmt: skip
     roots = tuple(i for i in range(count) if not needs[i])
     return Block(tuple(nodes), roots, result=count - 1, **more)
+
+
+def _leads_to(needs: list[tuple[int, ...]], index: int) -> list[int]:
+    """Indexes of the steps that come before one in its block."""
+    found: set[int] = set()
+    for before in needs[index]:
+        found |= {before, *_leads_to(needs, before)}
+    return sorted(found)
+
+
+def _gate(rng: random.Random, before: list[str]) -> Any:
+    """What a gate asks, with a policy of every kind."""
+    params: dict[str, Any] = {"title": "Go?", "policy": {"blocks": [{"count": 2}]}}
+    if rng.random() < 0.4:
+        params |= {"expires_after": 30, "on_expiry": rng.choice(("approve", "reject", "fail", "branch"))}
+        params["agenda"] = [[10, "remind", 0], [20, "escalate", 1]]
+    if rng.random() < 0.3:
+        params["opens_after"] = 5
+    if rng.random() < 0.3:
+        params["payload"] = {"n": 1}
+    if before and rng.random() < 0.6:
+        params["policy"]["revise"] = {"step": rng.choice(before), "max_rounds": 3}
+    return Literal(params)
 
 
 def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[Any, tuple[Block, ...]]:
@@ -77,13 +113,13 @@ def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[An
             names = rng.choice(({"signals": ["a", "b"]}, callback, {"signals": ["b"], **callback}))
             return Literal({**names, **more}), ()
         case "workflow":
-            return Literal({"template": "t", "version": 1, "input": {}}), ()
+            return Literal({"template": TEMPLATE, "version": 1, "input": {}}), ()
         case "checkpoint":
             return Literal({"name": "here"}), ()
         case "emit":
             return Literal({"name": "note", "data": 1}), ()
         case "approval":
-            return Literal({"title": "Go?"}), ()
+            return Literal({}), ()
         case "parallel":
             policy = rng.choice(("stop", "collect"))
             return Literal({"on_failure": policy}), tuple(inner(f"b{i}") for i in range(rng.randint(1, 3)))
@@ -197,7 +233,12 @@ class Life:
             container_key(scope, index): self.run.rows.steps[step.no]["input"]
             for scope, index, step in kept_steps(state.scopes)
         }
-        self.do(cmd.Rollback(snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs, undo=state.undo))
+        records, asked = self.run.rows.records_at(seq, state.scopes), self.run.rows.asked()
+        self.do(
+            cmd.Rollback(
+                snapshot="s", seq=seq, scopes=state.scopes, inputs=inputs, undo=state.undo, records=records, asked=asked
+            )
+        )
 
     def progress(self, failing: float) -> bool:
         """Something the run waits for happens; False when it waits for nothing."""
@@ -218,13 +259,57 @@ class Life:
         elif what == "told":
             self.answer(step, failing)
         elif what == "gate":
-            outcome = "reject" if self.rng.random() < failing else "approve"
-            self.run.rows.gates[step.gate]["status"] = outcome
-            self.do(cmd.GateClosed(gate=step.gate, outcome=outcome))
+            self.close(step, failing)
         else:
             self.run.now = max(self.run.now, rows.timers[step])
             self.do(cmd.TimerDue(no=step, due=rows.timers[step]))
         return True
+
+    def close(self, step: Step, failing: float) -> None:
+        """A gate is decided, by people or by its deadline, or lives on for a while."""
+        notes = self.notes(step)
+        if self.rng.random() < failing:
+            self.do(cmd.GateNotes(gate=step.gate, notes=notes))
+            if self.rng.random() < 0.2:  # told once more
+                self.do(cmd.GateNotes(gate=step.gate, notes=notes))
+            return
+        params = msgspec.json.decode(self.run.rows.steps[step.no]["input"])
+        said: dict[str, Any] = {"outcome": "approve", "notes": notes}
+        if self.rng.random() < failing:
+            said["outcome"] = self.rng.choice(("reject", "branch"))
+            if said["outcome"] == "branch":
+                said["branch"] = "other"
+        elif "on_expiry" in params and self.rng.random() < 0.3:
+            said |= {"outcome": params["on_expiry"], "expired": True, "via": "expiry"}
+        elif "revise" in params["policy"] and self.rng.random() < failing + 0.1:
+            said |= {"outcome": "revise", "comment": "again"}
+        elif self.rng.random() < 0.3:
+            said |= self.edited(step, exact=self.rng.random() > failing)
+        elif self.rng.random() < 0.2:
+            said |= {"via": self.rng.choice(("bypass", "link")), "decided_by": "p", "form": b'{"a":1}'}
+        self.run.rows.gates[step.gate]["status"] = said["outcome"]
+        self.do(cmd.GateClosed(gate=step.gate, **said))
+
+    def notes(self, step: Step) -> tuple[cmd.Note, ...]:
+        """What happened at a gate meanwhile; some of it the run knows already."""
+        first = max(1, step.noted + self.rng.choice((0, 1, 1)))
+        kinds = [self.rng.choice(list(NOTED)) for _ in range(self.rng.randint(0, 3))]
+        return tuple(cmd.Note(n=n, type=kind, by="principal:p", at=self.run.now) for n, kind in enumerate(kinds, first))
+
+    def edited(self, step: Step, *, exact: bool) -> dict[str, Any]:
+        """Another payload with the digest of what it is for, or with one of something else."""
+        turn = Turn(
+            self.run.plan,
+            self.run.state,
+            Env(now=0.0, chance=0.0, new_id=str, values=self.run.values, evaluate=lambda *_: None),
+        )
+        ((scope, index),) = [found[:2] for found in self.run.state.steps() if found[2].no == step.no]
+        node = turn.node(scope, index)
+        target = approved_step(turn.block(scope), node)
+        path, kind = (node.path, "approval") if target is None else (target.path, target.kind)
+        payload = {"n": 2}
+        digest = approval_digest("r", path, self.run.rows.steps[step.no]["iteration"], kind, payload)
+        return {"payload": msgspec.json.encode(payload), "digest": digest if exact else "0" * 64}
 
     def finish(self) -> None:
         """No more faults: the run must end, and nothing may be left of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from wfe_engine import commands as cmd
-from wfe_engine.plan import Literal, MapOf, Path, Retry, Text
+from wfe_engine.plan import Block, Literal, MapOf, Node, Path, Retry, Text
 from wfe_engine.state import Fault
 
 
@@ -201,7 +201,8 @@ def test_a_gate_holds_the_run_with_a_snapshot_and_approval_lets_it_go_on(make_ru
     decision = run.gate("g", comment="fine")
     assert decision.effects.told == [effects.gates[0].id]
     assert run.paths("ready") == ["b"]
-    assert decision.added["/g"].value == {"decision": "approve", "comment": "fine", "decided_by": "p"}
+    seen = decision.added["/g"].value
+    assert (seen["decision"], seen["comment"], seen["decided_by"]) == ("approve", "fine", "p")
 
 
 def test_rejection_fails_the_run_with_its_reason(make_run, make_step):
@@ -371,3 +372,23 @@ def test_a_report_for_a_step_that_is_not_live_changes_nothing(make_run, make_ste
     run = make_run(make_step("a")).start()
     run.report("a")
     assert run.do(cmd.Report(no=1, output=b"{}", executor="x", fence=1)).empty
+
+
+def test_a_hard_cancel_ends_a_branch_that_only_waits_for_its_finally(make_run, make_step):
+    def work(id_: str, path: str, index: int = 0) -> Node:
+        return Node(id=id_, index=index, path=path, kind="call", params=Literal({}), retry=Retry(max_attempts=1))
+
+    body = Block((work("f", "p/b/t/body/f"),), (0,), name="body", role="body", result=0)
+    last = Block((work("z", "p/b/t/finally/z"),), (0,), name="finally", role="finally", result=0)
+    tried = Node(id="t", index=0, path="p/b/t", kind="try", params=Literal({}), blocks=(body, last))
+    branches = (
+        Block((work("x", "p/a/x"),), (0,), name="a", result=0),
+        Block((tried, work("u", "p/b/u", 1)), (0, 1), name="b", result=0),
+    )
+    run = make_run(make_step("p", "parallel", params=Literal({"on_failure": "collect"}), blocks=branches)).start()
+    run.fail("p/b/t/body/f")
+    run.fail("p/b/u")
+    assert run.paths("ready") == ["p/a/x", "p/b/t/finally/z"]
+    run.do(cmd.Cancel(hard=True))
+    assert run.status == "cancelled"
+    assert not run.rows.dispatch

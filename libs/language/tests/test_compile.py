@@ -58,18 +58,44 @@ def rendered(expression: plan.Expression) -> object:
             {
                 "title": ("text", "Go ", "<vars.n>", "?"), "body": "", "payload": None,
                 "policy": {
-                    "users": [("text", "<run.created_by>")], "groups": ["g"], "roles": [], "exclude_starter": True,
+                    "blocks": [{
+                        "users": [("text", "<run.created_by>")], "groups": ["g"], "roles": [], "count": 1,
+                    }],
+                    "exclude": ["run_starter"],
+                    "reject": {"count": 1, "outcomes": ["fail"], "reason": "optional", "options": []},
+                    "revise": None, "form": None, "escalate": [], "delegation": "eligible", "bypass": True,
                 },
-                "expires_after": None, "on_expiry": "reject",
+                "expires_after": None, "on_expiry": "reject", "branch": "", "opens_after": None, "agenda": [],
+                "risk": "medium",
             },
         ),
         (
-            ("id: b, approval: {title: t, body: md, payload: {a: 1}, policy: [{from: {role: owner}, count: 1}],"
-            " exclude: [], reject: {count: 1, outcomes: [fail]}, expires: {after: 2d, then: fail}}"),
+            ("id: b, approval: {title: t, body: md, payload: {a: 1}, risk: high, opens_after: 1m, remind: [50%, 4h],"
+            " policy: [{from: {role: admin}, count: 2}, {from: {group: g}}], exclude: [previous_approvers],"
+            " reject: {count: 2, outcomes: [fail, branch:manual, revise], reason: required, options: [dear]},"
+            " revise: {max_rounds: 2}, form: {editable: [/a], limits: {/a: <= original}}, delegation: anyone,"
+            " escalate: [{after: 1d, add: {group: h}}], bypass: false, expires: {after: 2d, then: branch:late}}"),
             {
                 "title": "t", "body": "md", "payload": {"a": 1},
-                "policy": {"users": [], "groups": [], "roles": ["owner"], "exclude_starter": False},
-                "expires_after": 172800.0, "on_expiry": "fail",
+                "policy": {
+                    "blocks": [
+                        {"users": [], "groups": [], "roles": ["admin"], "count": 2},
+                        {"users": [], "groups": ["g"], "roles": [], "count": 1},
+                    ],
+                    "exclude": ["previous_approvers"],
+                    "reject": {
+                        "count": 2, "outcomes": ["fail", "branch:manual", "revise"], "reason": "required",
+                        "options": ["dear"],
+                    },
+                    "revise": {"step": "a", "max_rounds": 2},
+                    "form": {"editable": ["/a"], "limits": {"/a": "<= original"}},
+                    "escalate": [{"add": {"users": [], "groups": ["h"], "roles": []}}],
+                    "delegation": "anyone", "bypass": False,
+                },
+                "expires_after": 172800.0, "on_expiry": "branch", "branch": "late", "opens_after": 60.0,
+                "agenda": [[86400.0, "remind", "50%"], [14400.0, "remind", "4h"], [86400.0, "escalate", 0],
+                           [155520.0, "expire", 0]],
+                "risk": "high",
             },
         ),
     ],

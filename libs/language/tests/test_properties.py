@@ -50,7 +50,7 @@ def test_any_text(source):
     check(source)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(KEYS, VALUES, max_size=5), st.dictionaries(KEYS, VALUES, max_size=5))
 def test_any_steps(first, second):
     steps = [{"id": "a", **first}, {"id": "b", **second}]
@@ -87,13 +87,13 @@ def test_any_steps_inside_of_steps(steps):
     check(json.dumps({"name": "t", "variables": {"n": {}}, "steps": numbered(steps, itertools.count())}))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(VALUES, st.sampled_from(["variables", "defaults", "timeout", "steps", "output", "name", "priority"]))
 def test_any_value_at_the_top(value, key):
     check(json.dumps({"name": "t", "steps": [{"id": "a", "call": {"handler": "echo"}}], key: value}))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(SOURCES), st.data())
 def test_torn_templates(source, data):
     begin = data.draw(st.integers(0, len(source)))

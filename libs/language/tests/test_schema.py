@@ -10,7 +10,7 @@ import pytest
 import wfe_language
 from samples import EXAMPLES, HANDLERS, chain, faulty, name_of
 from wfe_engine import plan
-from wfe_language.compiler import agent, approvals, auth, clocks, http, mcp, structure, template
+from wfe_language.compiler import agent, approvals, auth, clocks, http, mcp, step_kinds, structure, template
 from wfe_language.schemas import FORMATS, KEYWORDS, TYPES
 
 SCHEMA = json.loads(files("wfe_language").joinpath("template.schema.json").read_text())
@@ -57,7 +57,7 @@ def test_keys_are_the_same_in_both():
     assert set(defs["agent_tool"]["properties"]) == set(agent.TOOL_KEYS)
     assert set(defs["agent_tool"]["properties"]["call"]["properties"]) == set(agent.CALL_TOOL_KEYS)
     assert set(defs["agent_tool"]["properties"]["mcp"]["properties"]) == set(agent.MCP_TOOL_KEYS)
-    assert set(defs["step"]["properties"]) == set(template._COMMON) | WRITTEN
+    assert set(defs["step"]["properties"]) == set(step_kinds.COMMON) | WRITTEN
     assert {next(iter(one["required"])) for one in defs["step"]["oneOf"]} == WRITTEN
     assert {next(iter(one["required"])) for one in defs["step"]["if"]["anyOf"]} == WRITTEN - plan.WORK - {"agent"}
     bounds = (defs["loop"], "max", structure.MOST_ROUNDS), (defs["foreach"], "concurrency", structure.MOST_ITEMS)
@@ -65,7 +65,7 @@ def test_keys_are_the_same_in_both():
         assert f'"maximum": {most}' in json.dumps(where["properties"][key])
     assert set(defs["retry"]["properties"]) == set(clocks._RETRY_KEYS)
     assert set(defs["timeout"]["anyOf"][1]["properties"]) == set(clocks._CLOCK_KEYS)
-    assert set(defs["approval"]["properties"]) == set(approvals._KEYS) - set(approvals._LATER)
+    assert set(defs["approval"]["properties"]) == set(approvals._KEYS)
     assert set(KEYWORDS) <= set(defs["variable"]["properties"])
     assert tuple(defs["type"]["enum"]) == TYPES
     assert tuple(defs["variable"]["properties"]["format"]["enum"]) == FORMATS

@@ -71,4 +71,4 @@ def test_an_agents_tools_keep_what_their_calls_need():
         "approval": "required",
     }
     assert mcp["mcp"]["server"]["auth"] == {"bearer": {SEALED: [{"secret": "A"}]}}
-    assert given["approval"]["policy"]["users"] == ["u"]
+    assert given["approval"]["policy"]["blocks"][0]["users"] == ["u"]

@@ -367,3 +367,19 @@ async def test_stopping_lets_calls_end_within_the_grace(serve: Serve) -> None:
     go.set()
     assert (await call).id == "late"
     await stopping
+
+
+async def test_calls_that_do_not_end_within_the_grace_are_told_to_try_again(serve: Serve) -> None:
+    served = await serve()
+    begun = asyncio.Event()
+
+    async def start(request: Any, context: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    served.servicer.start = start
+    call = asyncio.ensure_future(refused(served.stub.StartWorkflow(START, metadata=served.bearer("operator"))))
+    await begun.wait()
+    await served.server.stop(0.5)
+    refusal = await call
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_ENDS")

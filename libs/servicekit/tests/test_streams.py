@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import uuid
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -10,8 +13,9 @@ import pytest
 from wfe.api.v1 import workflow_pb2
 from wfe.api.v1 import workflow_service_pb2 as pb
 from wfe_engine.errors import NotFound
+from wfe_servicekit import standing
 from wfe_servicekit.auth import current_caller
-from wfe_servicekit.testing import make_settings, refused
+from wfe_servicekit.testing import make_settings, refused, until
 
 WATCH = pb.WatchWorkflowRequest(id="1")
 
@@ -100,6 +104,45 @@ async def test_a_client_that_hangs_up_finishes_the_generator_at_once(serve: Any)
     await asyncio.wait_for(ended.wait(), 5)
 
 
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"revoked_at": datetime(2020, 1, 1, tzinfo=UTC)}, grpc.StatusCode.UNAUTHENTICATED),
+        ({"roles": frozenset({"approver"})}, grpc.StatusCode.PERMISSION_DENIED),
+    ],
+)
+async def test_a_stream_ends_soon_after_its_key(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], code: grpc.StatusCode
+) -> None:
+    monkeypatch.setattr(standing, "LOOK_SECONDS", 0.01)
+    served = await serve()
+    ended = asyncio.Event()
+
+    async def watch(request: Any, context: Any) -> Any:
+        try:
+            yield workflow_pb2.Event(seq=1)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    served.servicer.watch = watch
+    call = served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))
+    assert (await call.read()).seq == 1
+    reading = asyncio.ensure_future(call.read())
+    # A store that is away for a while ends nothing.
+    served.directory.failure = ConnectionError("refused")
+    served.seconds.seconds += 10
+    asked = len(served.directory.asked)
+    await until(lambda: len(served.directory.asked) > asked + 2)
+    assert not reading.done()
+    served.directory.failure = None
+    ((key_id, record),) = served.directory.keys.items()
+    served.directory.keys[key_id] = dataclasses.replace(record, **change)
+    refusal = await refused(asyncio.wait_for(reading, 10))
+    assert refusal.code is code
+    assert ended.is_set()
+
+
 async def test_streams_are_limited_and_the_room_comes_back(serve: Any) -> None:
     served = await serve(settings=make_settings(max_streams=2))
     go = asyncio.Event()
@@ -135,3 +178,42 @@ async def test_streams_have_no_deadline(serve: Any) -> None:
 
     served.servicer.watch = watch
     assert await read(served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))) == [9]
+
+
+async def test_the_streams_of_one_owner_are_limited_and_the_room_comes_back(serve: Any) -> None:
+    served = await serve(settings=make_settings(max_owner_streams=1))
+    go = asyncio.Event()
+
+    async def watch(request: Any, context: Any) -> Any:
+        yield workflow_pb2.Event(seq=1)
+        await go.wait()
+
+    served.servicer.watch = watch
+    metadata = served.bearer("viewer")
+    first = served.stub.WatchWorkflow(WATCH, metadata=metadata)
+    await first.read()
+    for _ in range(2):
+        refusal = await refused(read(served.stub.WatchWorkflow(WATCH, metadata=metadata)))
+        assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+    another = served.bearer("viewer", owner_id=uuid.uuid4())
+    other = served.stub.WatchWorkflow(WATCH, metadata=another)
+    assert (await other.read()).seq == 1
+    go.set()
+    assert await read(first) == await read(other) == []
+    assert await read(served.stub.WatchWorkflow(WATCH, metadata=metadata)) == [1]
+
+
+async def test_a_stream_that_is_open_when_the_service_ends_is_told_to_come_again(serve: Any) -> None:
+    served = await serve()
+
+    async def watch(request: Any, context: Any) -> Any:
+        yield workflow_pb2.Event(seq=1)
+        await asyncio.Event().wait()
+
+    served.servicer.watch = watch
+    call = served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))
+    await call.read()
+    ended = asyncio.ensure_future(refused(read(call)))
+    await served.server.stop(0.5)
+    refusal = await ended
+    assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_ENDS")

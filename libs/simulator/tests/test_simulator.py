@@ -58,12 +58,28 @@ def test_people_decide_or_nobody_does(run):
     gate = "- {id: g, approval: {title: t, approvers: {users: [u]}%s}}"
     expiring = gate % ", expires: {after: 1h, then: approve}"
     approved = run(gate % "", {"g": Decide("approve", comment="fine", by="ada", after=5)})
-    assert approved.step("g").output == {"decision": "approve", "comment": "fine", "decided_by": "ada"}
+    said = approved.step("g").output
+    assert (said["decision"], said["comment"], said["decided_by"]) == ("approve", "fine", "ada")
     assert approved.took == 5
     assert run(expiring, {"g": Decide("reject", after=3600)}).status == "completed"
     assert run(expiring, {"g": Decide("reject", after=3599)}).reason == "approval_rejected"
     with pytest.raises(TypeError, match="does not expire"):
         run(gate % "", {"g": Decide("expire")})
+    branching = gate % ", expires: {after: 1h, then: 'branch:late'}"
+    assert run(branching, {"g": Decide("expire")}).step("g").output["branch"] == "late"
+
+
+def test_a_gate_sends_a_step_back(run):
+    steps = """
+- {id: draft, call: {handler: h, input: "${{ revision.reason }}"}}
+- {id: g, approval: {title: t, approvers: {users: [u]}, revise: {step: draft}}}
+- {id: done, set: {text: "${{ steps.draft.output }}"}}
+"""
+    decisions = [Decide("revise", comment="shorter"), Decide("approve")]
+    result = run(steps, {"draft": Gives(echo=True), "g": decisions})
+    assert (result.status, result.step("done").output) == ("completed", {"text": "shorter"})
+    with pytest.raises(TypeError, match="sends nothing back"):
+        run("- {id: g, approval: {title: t, approvers: {users: [u]}}}", {"g": Decide("revise")})
 
 
 def test_signals_and_callbacks(run):

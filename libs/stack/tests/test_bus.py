@@ -8,7 +8,8 @@ import stat
 import pytest
 from wfe_bus.connection import connect, settle
 from wfe_bus.subjects import PERMISSIONS
-from wfe_stack.bus import new_passwords, program, write_config
+from wfe_stack import bus
+from wfe_stack.bus import new_passwords, program, reach, write_config
 from wfe_stack.faults import StackFault
 from wfe_stack.folder import Folder
 from wfe_stack.guard import Guard
@@ -97,6 +98,33 @@ async def test_without_its_password_nobody_gets_in(server):
     await writer.wait_closed()
     assert b"Authorization Violation" in answer
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
+
+
+async def test_a_server_that_lets_us_in_is_reached(server):
+    url, passwords, _ = server
+    inside = url.replace("//", f"//scheduler:{passwords['scheduler']}@")
+    await reach(inside)
+    await reach(f"nats://127.0.0.1:1,{inside}")
+
+
+async def test_a_server_that_does_not_is_said_in_one_line(server):
+    url, _, _ = server
+    for wrong in (url, url.replace("//", "//scheduler:guess@")):
+        with pytest.raises(StackFault, match=r"^the bus cannot be reached: .*Authorization Violation.*; look at"):
+            await reach(wrong)
+
+
+async def test_what_is_no_nats_server_is_said_in_one_line(monkeypatch):
+    monkeypatch.setattr(bus, "REACH_SECONDS", 0.2)
+    callers: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(lambda _, writer: callers.append(writer), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    with pytest.raises(StackFault, match=r"^the bus cannot be reached: no answer; look at WFE_NATS_URL$"):
+        await reach(f"nats://127.0.0.1:{port}")
+    silent.close()
+    for writer in callers:
+        writer.close()
+        await writer.wait_closed()
 
 
 def test_a_program_that_is_not_installed_is_named():

@@ -104,10 +104,11 @@ async def test_a_refusal_that_is_no_json_is_told_as_it_is(server, rest):
 async def test_a_start_is_repeated_under_one_key_until_it_is_answered(server, rest):
     server.close_connection()
     server.json({"message": "starting"}, status=503)
+    server.json({"message": "CANCELLED"}, status=499)
     server.json({"id": RUN, "status": "pending"}, status=201)
     assert (await rest.start({"template_id": "t"}))["id"] == RUN
     keys = {headers["idempotency-key"] for _, _, headers, _ in server.requests}
-    assert len(server.requests) == 3
+    assert len(server.requests) == 4
     assert len(keys) == 1
 
 

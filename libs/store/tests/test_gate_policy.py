@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Awaitable, Callable
 
 import pytest
-from wfe_engine.errors import NotFound, PermissionDenied
+from wfe_engine.errors import PermissionDenied, Unavailable
 from wfe_stack.testing_rows import add_gate, decider
 from wfe_store.gate_policy import Decider
-from wfe_store.gates import Gates
+from wfe_store.gates import Asked, Gates
 from wfe_store.pool import Database, fetch_one
 
 ADA = decider("ada")
@@ -34,8 +34,9 @@ async def test_sql_itself_refuses_the_starter(
 ) -> None:
     gate_id = await add_gate(database, owner_id, run_id, ADA.principal_id)
     with monkeypatch.context() as patch:
-        patch.setattr("wfe_store.gates.Gate.refusal", lambda *_: None)
-        with pytest.raises(NotFound):
+        patch.setattr("wfe_store.gate.Gate.bar", lambda *_: None)
+        patch.setattr("wfe_store.gate_decide.TRIES", 2)
+        with pytest.raises(Unavailable):
             await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="approve")
     assert (await gates.get(owner_id, gate_id)).status == "open"
     async with database.connection() as connection:
@@ -81,11 +82,11 @@ async def test_who_may_decide_is_the_same_in_the_inbox_and_at_the_decision(
     may: bool,
 ) -> None:
     gate_id = await open_gate(policy=policy)
-    inbox = await gates.list(owner_id, mine=who, limit=50, offset=0)
+    inbox = await gates.list(owner_id, Asked(mine=who), limit=50, offset=0)
     assert [gate.id for gate in inbox.items] == ([gate_id] if may else [])
     if may:
         assert (await gates.decide(owner_id, run_id, gate_id, decider=who, outcome="approve")).decision
-        assert (await gates.list(owner_id, mine=who, limit=50, offset=0)).total == 0
+        assert (await gates.list(owner_id, Asked(mine=who), limit=50, offset=0)).total == 0
     else:
         with pytest.raises(PermissionDenied) as raised:
             await gates.decide(owner_id, run_id, gate_id, decider=who, outcome="approve")
@@ -97,4 +98,4 @@ async def test_a_policy_that_jsonb_cannot_hold_does_not_break_the_inbox(
 ) -> None:
     await open_gate(policy='{"users": ["a\\u0000"]}')
     fine = await open_gate()
-    assert [gate.id for gate in (await gates.list(owner_id, mine=ADA, limit=9, offset=0)).items] == [fine]
+    assert [gate.id for gate in (await gates.list(owner_id, Asked(mine=ADA), limit=9, offset=0)).items] == [fine]

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from wfe_engine.errors import NotFound, StateConflict
 from wfe_stack.testing_rows import add_gate, add_run, decider
-from wfe_store.gates import Decided, Gates
+from wfe_store.gates import Asked, Decided, Gates
 from wfe_store.pool import Connection, Database, fetch_all, fetch_one
 
 STARTER = uuid.UUID(int=11)
@@ -50,7 +50,7 @@ async def test_the_same_decision_again_gives_the_same_gate_and_changes_nothing(
     gate_id = await open_gate()
     first = await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="reject", comment="no")
     again = await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="reject", comment="other words")
-    assert again == Decided(first.gate, None)
+    assert again == Decided(first.gate, None, first.votes)
     assert await version_of(database, run_id) == 2
     for who, outcome in ((ADA, "approve"), (BOB, "reject"), (BOB, "approve")):
         with pytest.raises(StateConflict) as raised:
@@ -166,7 +166,7 @@ async def test_a_gate_past_its_deadline_cannot_be_decided_even_before_it_is_swep
 ) -> None:
     gate_id = await open_gate(expires_in=timedelta(seconds=-1))
     assert (await gates.get(owner_id, gate_id)).overdue
-    assert (await gates.list(owner_id, mine=ADA, limit=9, offset=0)).total == 0
+    assert (await gates.list(owner_id, Asked(mine=ADA), limit=9, offset=0)).total == 0
     with pytest.raises(StateConflict) as raised:
         await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="approve")
     assert (raised.value.reason, raised.value.metadata["status"]) == ("GATE_CLOSED", "expired")
@@ -201,7 +201,7 @@ async def test_expiring_from_two_places_at_once_closes_each_gate_once(
     seen: list[uuid.UUID] = []
 
     async def sweep() -> None:
-        while (await gates.list(owner_id, status="open", limit=1, offset=0)).total:
+        while (await gates.list(owner_id, Asked(status="open"), limit=1, offset=0)).total:
             seen.extend(decision.gate_id for decision in await gates.expire_due(limit=7))
 
     await asyncio.gather(*(sweep() for _ in range(4)))
@@ -240,7 +240,7 @@ async def test_a_paused_runs_gate_stands_still_and_can_be_decided(
         )
     assert await gates.expire_due() == ()
     assert not (await gates.get(owner_id, gate_id)).overdue
-    assert (await gates.list(owner_id, mine=ADA, limit=9, offset=0)).total == 1
+    assert (await gates.list(owner_id, Asked(mine=ADA), limit=9, offset=0)).total == 1
     assert (await gates.decide(owner_id, run_id, gate_id, decider=ADA, outcome="approve")).decision is not None
 
 
@@ -275,7 +275,7 @@ async def test_a_gate_of_another_run_or_owner_is_a_missing_one(
     assert len(messages) == 1
     with pytest.raises(NotFound):
         await gates.get(other_owner_id, gate_id)
-    assert (await gates.list(other_owner_id, limit=9, offset=0)).total == 0
+    assert (await gates.list(other_owner_id, Asked(), limit=9, offset=0)).total == 0
     assert list(await gates.of_run(other_owner_id, run_id)) == []
     assert (await gates.get(owner_id, gate_id)).status == "open"
 
@@ -287,8 +287,8 @@ async def test_lists_are_oldest_first_filtered_and_paged(
     elsewhere = await add_run(database, owner_id, STARTER)
     other = await add_gate(database, owner_id, elsewhere, STARTER)
     await gates.decide(owner_id, run_id, ids[0], decider=ADA, outcome="approve")
-    page = await gates.list(owner_id, status="open", run_id=run_id, limit=2, offset=1)
+    page = await gates.list(owner_id, Asked(status="open", run_id=run_id), limit=2, offset=1)
     assert ([gate.id for gate in page.items], page.total) == (ids[2:4], 4)
-    everything = await gates.list(owner_id, limit=50, offset=0)
+    everything = await gates.list(owner_id, Asked(), limit=50, offset=0)
     assert [gate.id for gate in everything.items] == [*ids, other]
     assert [gate.id for gate in await gates.of_run(owner_id, run_id)] == ids

@@ -8,6 +8,7 @@ import json
 import uuid
 from typing import Any
 
+import msgspec
 import pytest
 from wfe_engine.errors import NotFound
 from wfe_store.history import History
@@ -321,3 +322,20 @@ async def test_lists_go_through_the_owners_index(
     scans = [line for line in plan.splitlines() if " on runs_" in line and "0.00..0.00" not in line]
     assert scans
     assert not [line for line in scans if "Index" not in line or "owner" not in line], plan
+
+
+async def test_the_few_among_many_are_found_without_reading_the_many(
+    database: Database, runs: Runs, owner_id: uuid.UUID
+) -> None:
+    await _many(database, owner_id, 20_000)
+    async with database.connection() as connection:
+        await connection.execute("ANALYZE runs")
+        row = await (await connection.execute("SELECT template_id FROM runs LIMIT 1")).fetchone()
+        assert row is not None
+        for filters in (Filters(status="failed"), Filters(template_id=row[0])):
+            statement, values = compiled(_page(_matching(owner_id, filters), 50, 0))
+            explained = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) "
+            plan = await (await connection.execute(explained + statement, values)).fetchone()
+            assert plan is not None
+            top = msgspec.json.decode(plan[0])[0]["Plan"]
+            assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 50, plan[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wfe_store.schema_webhooks  # noqa: F401 - adds its tables to the metadata
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from wfe_store.migrate import PARTITIONED
 from wfe_store.pool import Database, fetch_all

@@ -16,8 +16,10 @@ from wfe_store.sealing import (
     KeyFile,
     Keyring,
     Unreadable,
+    bound_to_hook,
     bound_to_owner,
     bound_to_run,
+    bound_to_webhook,
     key_id,
     keys_text,
     read_keys,
@@ -135,3 +137,37 @@ async def test_everything_is_sealed_anew_and_what_no_key_opens_is_told(database:
             assert only.open(bound_to_owner(owner_id.bytes, name, version), stored) == b"secret"
         ((stored,),) = await fetch_all(connection, "SELECT ciphertext FROM sealed_values WHERE name = 'token'")
         assert only.open(bound, bytes(stored)) == b"sensitive"
+
+
+async def test_the_keys_of_webhooks_and_hooks_are_sealed_anew(database: Database, owner_id, monkeypatch):
+    monkeypatch.setattr("wfe_store.rotation.PAGE", 2)
+    old, webhook = Keyring([OLD]), uuid.uuid4()
+    keys, hooks = [uuid.uuid4() for _ in range(3)], [uuid.uuid4() for _ in range(3)]
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO webhooks (id, owner_id, name, url, event_types, created_by)"
+            " VALUES (%s, %s, '', 'https://example.com', '{*}', %s)",
+            (webhook, owner_id, ADA),
+        )
+        for key in keys:
+            sealed = old.seal(bound_to_webhook(webhook.bytes, key.bytes), b"signing")
+            await connection.execute(
+                "INSERT INTO webhook_secrets (webhook_id, id, kind, ciphertext) VALUES (%s, %s, 'v1', %s)",
+                (webhook, key, sealed),
+            )
+        for hook in hooks:
+            await connection.execute(
+                "INSERT INTO hooks (id, owner_id, name, scheme, template_id, secret, created_by)"
+                " VALUES (%s, %s, '', 'github', %s, %s, %s)",
+                (hook, owner_id, uuid.uuid4(), old.seal(bound_to_hook(hook.bytes), b"calling"), ADA),
+            )
+    ring, only = Keyring([NEW, OLD]), Keyring([NEW])
+    assert await left(database, ring) == 6
+    done = await reseal(database, ring)
+    assert (done.signing, done.unreadable, await left(database, ring)) == (6, 0, 0)
+    assert (await reseal(database, ring)).signing == 0
+    async with database.connection() as connection:
+        for key, stored in await fetch_all(connection, "SELECT id, ciphertext FROM webhook_secrets"):
+            assert only.open(bound_to_webhook(webhook.bytes, key.bytes), bytes(stored)) == b"signing"
+        for hook, stored in await fetch_all(connection, "SELECT id, secret FROM hooks"):
+            assert only.open(bound_to_hook(hook.bytes), bytes(stored)) == b"calling"

@@ -25,11 +25,14 @@ from wfe.api.v1 import (
     approval_service_pb2,
     blob_service_pb2,
     callback_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
     mending_service_pb2,
+    schedule_service_pb2,
     secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 from yarl import URL
@@ -39,11 +42,14 @@ FILES = (
     callback_service_pb2,
     mending_service_pb2,
     secret_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
     blob_service_pb2,
+    schedule_service_pb2,
     secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 

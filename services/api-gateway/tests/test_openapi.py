@@ -61,7 +61,10 @@ def value_for(schema):
 def test_what_makes_something_answers_201():
     made = {name for name, (_, _, operation) in OPERATIONS.items() if success(operation)[0] == "201"}
     create = {name for name in OPERATIONS if name.startswith("Create")}
-    assert made == create | {"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "RotateKey"}
+    named = {"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "RotateKey", "IssueLink", "RotateWebhookSecret"} | {
+        "TriggerSchedule"
+    }
+    assert made == create | named
 
 
 def test_what_must_not_happen_twice_takes_an_idempotency_key():
@@ -107,9 +110,7 @@ def test_everything_has_words():
         assert schema["description"], name
 
 
-def test_only_readiness_and_answers_to_callbacks_need_no_key():
-    assert sorted(name for name, (_, _, operation) in OPERATIONS.items() if operation.get("security") == []) == [
-        "AnswerCallback",
-        "GetReadiness",
-    ]
+def test_only_readiness_and_calls_with_their_own_proof_need_no_key():
+    open_to_all = {name for name, (_, _, operation) in OPERATIONS.items() if operation.get("security") == []}
+    assert open_to_all == {"AnswerCallback", "GetReadiness", "GetLink", "DecideByLink", "ReceiveHook"}
     assert DOCUMENT["security"] == [{"bearerAuth": []}]

@@ -97,6 +97,15 @@ async def test_credentials_and_idempotency_key_arrive_as_metadata(gateway, sched
     assert metadata["x-request-id"]
 
 
+async def test_the_body_of_a_hooks_call_arrives_byte_for_byte(gateway, approvals):
+    body = b'{ "b":1,\t"a" : 1.50, "\\u00e9": "\xc3\xa9" }\r\n'
+    headers = {"Content-Type": "application/json; charset=utf-8", "webhook-id": "msg_1", "webhook-signature": "v1,x"}
+    assert (await gateway.call("POST", "/api/v1/hooks/h", body, headers)).status == 200
+    (call,) = approvals.calls
+    assert (call.method, call.request.id, call.request.body.data) == ("ReceiveHook", "h", body)
+    assert (call.metadata["webhook-id"], call.metadata["webhook-signature"]) == ("msg_1", "v1,x")
+
+
 async def test_query_parameters_fill_the_request(gateway, scheduler):
     query = "status=running&label=a%3Db&label=c=d+e&limit=7&created_after=2026-01-02T03:04:05%2B01:00"
     await gateway.call("GET", f"/api/v1/workflows?{query}")
@@ -179,3 +188,9 @@ async def test_api_answers_are_not_kept_by_caches(gateway):
     assert reply.headers["cache-control"] == "no-store"
     assert reply.headers["x-content-type-options"] == "nosniff"
     assert not {"server", "via", "x-envoy-upstream-service-time"} & set(reply.headers)
+
+
+async def test_answers_are_neither_kept_nor_indexed_nor_told_of(gateway):
+    headers = (await gateway.call("GET", "/api/v1/links/wfl_x")).headers
+    names = ("cache-control", "referrer-policy", "x-robots-tag", "x-content-type-options")
+    assert [headers[name] for name in names] == ["no-store", "no-referrer", "noindex", "nosniff"]

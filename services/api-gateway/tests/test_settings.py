@@ -200,3 +200,19 @@ def certificate(folder):
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return cert_file, key_file
+
+
+async def test_the_access_log_holds_no_token_of_a_link_however_wrong_the_call(start_gateway, services, tmp_path):
+    log = tmp_path / "access.log"
+    paths = [
+        ("GET", "/api/v1/links/wfl_secret"), ("GET", "/api/v1/links/wfl_secret/x"), ("GET", "/a/wfl_secret"),
+        ("DELETE", "/api/v1/links/wfl_secret"), ("GET", "/api/v1/links/wfl_secret%2Fx"),
+        ("GET", "/api/v1/links/wfl_secret?nonsense=1"), ("GET", "/api/v1/links/x?token=wfl_secret"),
+    ]  # fmt: skip
+    async with start_gateway(*(service.port for service in services), access_log=str(log)) as gateway:
+        for method, path in paths:
+            await gateway.call(method, path)
+        await gateway.call("GET", "/api/v1/nothing")
+    assert len(log.read_text().splitlines()) == len(paths) + 1
+    assert "secret" not in log.read_text()
+    assert '"path":"/api/v1/nothing"' in log.read_text().replace(": ", ":")

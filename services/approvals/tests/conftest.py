@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc.aio
 import nats
 import pytest
 from nats.aio.client import Client
-from wfe.api.v1 import approval_service_pb2_grpc, identity_service_pb2_grpc
+from wfe.api.v1 import approval_service_pb2_grpc, identity_service_pb2_grpc, webhook_service_pb2_grpc
 from wfe_approvals.app import serve
 from wfe_approvals.config import ApprovalsSettings
 from wfe_servicekit.auth import new_key
@@ -20,6 +22,7 @@ from wfe_servicekit.lifecycle import Stack
 from wfe_servicekit.server import RunningServer
 from wfe_servicekit.testing import bearer
 from wfe_stack.testing import database_template, database_url, nats_url, postgres_server
+from wfe_stack.testing_receivers import Receivers
 from wfe_stack.testing_rows import add_gate, add_run
 from wfe_store.identity import Identity, SeedPrincipal
 from wfe_store.keys import Fresh, Keys
@@ -61,6 +64,8 @@ class World:
     database: Database
     approvals: approval_service_pb2_grpc.ApprovalServiceStub
     identity: identity_service_pb2_grpc.IdentityServiceStub
+    webhooks: webhook_service_pb2_grpc.WebhookServiceStub
+    hooks: webhook_service_pb2_grpc.HookServiceStub
     server: RunningServer
     owners: dict[str, uuid.UUID]
     people: dict[tuple[str, str], uuid.UUID]
@@ -87,10 +92,23 @@ class World:
 
 
 @pytest.fixture
-def settings(database_url: str, nats_url: str) -> ApprovalsSettings:
+def settings(database_url: str, nats_url: str, tmp_path: Path) -> ApprovalsSettings:
+    key = tmp_path / "seal.key"
+    key.write_text(base64.b64encode(bytes(range(32))).decode())
     # Loops are run by the tests that are about them; here they stand still after their first turn.
     return ApprovalsSettings(
-        database_url=database_url, nats_url=nats_url, expiry_seconds=60, untold_seconds=60, shutdown_grace_seconds=0
+        database_url=database_url,
+        nats_url=nats_url,
+        expiry_seconds=60,
+        agenda_seconds=60,
+        untold_seconds=60,
+        shutdown_grace_seconds=0,
+        seal_key_file=key,
+        egress_allow="127.0.0.1",
+        webhook_http=True,
+        webhook_poll_seconds=0.05,
+        webhook_schedule=(0, 0.1, 0.2),
+        webhook_attempt_seconds=2,
     )
 
 
@@ -122,7 +140,9 @@ async def start(settings: ApprovalsSettings) -> AsyncIterator[Callable[..., Awai
             channel = await closing.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{server.port}"))
             approvals = approval_service_pb2_grpc.ApprovalServiceStub(channel)
             identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
-            return World(database, approvals, identity, server, owners, people)
+            webhooks = webhook_service_pb2_grpc.WebhookServiceStub(channel)
+            hooks = webhook_service_pb2_grpc.HookServiceStub(channel)
+            return World(database, approvals, identity, webhooks, hooks, server, owners, people)
 
         yield start_one
 
@@ -130,3 +150,10 @@ async def start(settings: ApprovalsSettings) -> AsyncIterator[Callable[..., Awai
 @pytest.fixture
 async def world(start: Callable[..., Awaitable[World]]) -> World:
     return await start()
+
+
+@pytest.fixture
+async def receivers() -> AsyncIterator[Receivers]:
+    """A web server of other systems."""
+    async with Receivers() as running:
+        yield running

@@ -60,6 +60,12 @@ async def slow(seconds: float, ctx: Context) -> str:
 
 
 @server.tool()
+def trace(ctx: Context) -> str:
+    """The trace context that came with the call."""
+    return str((ctx.request_context.meta or {}).get("traceparent"))
+
+
+@server.tool()
 def die() -> str:
     """End the process."""
     sys.stderr.write("last words\n")

@@ -69,6 +69,13 @@ async def test_a_turn_gives_the_message_and_what_it_cost(turn: Any, model: Model
     assert model.headers[0]["x-team"] == "red"
 
 
+async def test_the_trace_goes_to_the_model(turn: Any, model: ModelServer) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    await turn({"traceparent": trace})
+    await turn()
+    assert [headers.get("traceparent") for headers in model.headers] == [trace, None]
+
+
 async def test_the_endpoint_may_be_the_whole_address(turn: Any, model: ModelServer) -> None:
     for endpoint in (f"{model.url}/", f"{model.url}/chat/completions?api-version=1"):
         assert (await turn(endpoint=endpoint))["finish_reason"] == "stop"
@@ -189,6 +196,7 @@ async def test_a_wrong_key_and_an_endpoint_that_is_away(turn: Any, model: ModelS
     failure = await turn(endpoint="http://127.0.0.1:1/v1")
     assert (failure.code, failure.retryable) == ("MODEL_UNAVAILABLE", True)
     assert (await turn(endpoint="http://169.254.169.254/v1")).code == "EGRESS_DENIED"
+    assert (await turn(endpoint="http://[::2]@")).code == "EGRESS_DENIED"
     assert (await turn(messages=[])).code == "REQUEST_INVALID"
     assert (await turn(api_key="a\nb")).code == "REQUEST_INVALID"
 

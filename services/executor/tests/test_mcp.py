@@ -19,6 +19,7 @@ from wfe_bus.messages import SEALED
 
 SCRIPT = str(Path(mcp_server.__file__))
 CANARY = "mcp-canary-8812"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Remote:
@@ -104,6 +105,13 @@ async def test_a_tool_is_called(call: Any, remote: Remote, transport: str) -> No
     failure = await call(server, "nothing")
     assert failure.code in ("MCP_INVALID_CALL", "MCP_TOOL_ERROR")
     assert "nothing" in failure.message
+
+
+@pytest.mark.parametrize("transport", ["http", "stdio"])
+async def test_the_trace_goes_with_the_call(call: Any, remote: Remote, transport: str) -> None:
+    server = {"url": remote.url} if transport == "http" else local()
+    assert (await call(server, "trace", {"traceparent": TRACE}))["text"] == TRACE
+    assert (await call(server, "trace"))["text"] == "None"
 
 
 async def test_credentials_go_out_and_nowhere_else(call: Any, remote: Remote) -> None:

@@ -27,7 +27,7 @@ from wfe_scheduler.work import Outcome
 from wfe_stack.testing import database_template, database_url, nats_url, postgres_server
 from wfe_store.batch import NewRun
 from wfe_store.leases import fences
-from wfe_store.load import load_runs
+from wfe_store.load import StoredEvent, load_event, load_runs
 from wfe_store.pool import Database
 
 __all__ = ["database_template", "database_url", "nats_url", "postgres_server"]
@@ -75,6 +75,7 @@ class Rig:
             unassign=lambda executor: None,
             load=self.load,
             present_fence=self.present_fence,
+            recorded=self.recorded,
             untold=lambda run: self.gates.untold(run),
             committed=self.committed,
             answered=lambda outcome: None,
@@ -91,6 +92,10 @@ class Rig:
     async def present_fence(self, run: uuid.UUID, no: int) -> int | None:
         async with self.database.connection() as connection:
             return (await fences(connection, [(run, no)])).get((run, no))
+
+    async def recorded(self, run: uuid.UUID, seq: int) -> StoredEvent | None:
+        async with self.database.connection() as connection:
+            return await load_event(connection, run, seq)
 
     def committed(self, outcome: Outcome) -> None:
         self.batches.append(len(outcome.works))

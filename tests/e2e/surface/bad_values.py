@@ -69,6 +69,18 @@ def in_body(field: FieldDescriptor) -> Iterator[Bad]:
         yield Bad("a long name", json.dumps({"a" * 10_000: "x"}).encode())
         yield from (bad for bad in _OBJECTS if b"\\u" in bad.text or b"\x00" in bad.text or b"\xff" in bad.text)
         return
+    if field.message_type is not None and field.is_repeated:
+        yield from (
+            Bad(f"{text} for a list of objects", text.encode()) for text in ("5", "true", '"x"', "[5]", '["x"]')
+        )
+        yield from (Bad(f"{text} in a list", f"[{text}]".encode()) for text in ("{}", '{"bogus": 1}', '{"path": 5}'))
+        yield Bad("5,000 entries", json.dumps([{}] * 5_000).encode())
+        return
+    if field.message_type is not None and field.message_type.full_name == "wfe.api.v1.StartSignal":
+        yield from (Bad(f"{text} for a signal", text.encode()) for text in ("5", "true", '"x"', "[]", "{}"))
+        yield from (Bad(f"{name} for its name", f'{{"name": {name}}}'.encode()) for name in ('""', '"a b"', '"1"', "5"))
+        yield Bad("a NUL in its payload", b'{"name": "go", "payload": "\\u0000"}')
+        return
     assert field.message_type is None, f"say what bad values of {field.full_name} are"
     if field.is_repeated:
         yield from (Bad(f"{text} for a list", text.encode()) for text in ("5", "true", '"x"', "{}"))
@@ -95,6 +107,11 @@ def _scalars(field: FieldDescriptor) -> Iterator[Bad]:
         yield from (Bad(f"{n} for an int32", str(n).encode()) for n in (2**31, -(2**31) - 1, BEYOND, 2**64))
         yield from (Bad(text, text.encode()) for text in ("-1", "-2147483648", "1e400"))
         yield Bad("2^31-1", str(2**31 - 1).encode(), TAKEN_OR_REFUSED)
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_INT64:
+        yield from (Bad(f"{text} for an integer", text.encode()) for text in ('"x"', "1.5", "true", '""', "NaN"))
+        yield from (Bad(str(n), str(n).encode()) for n in (-1, -(2**63), 2**63, 2**64, 2**63 - 1))
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        yield from (Bad(f"{text} for a truth", text.encode()) for text in ('"x"', "5", "1.5", "NaN", "tru"))
     else:
         raise AssertionError(f"say what bad values of {field.full_name} are")
 
@@ -126,8 +143,10 @@ def in_path(field: FieldDescriptor) -> Iterator[Bad]:
     any_4xx: tuple[int, ...] = TAKEN_OR_REFUSED if field.name == "name" else ()
     texts: list[Any] = ["nope", "%20", "a%00b", "%ff%fe", "a%2fb", "a%5cb", "%zz", "a;b", "*", "{id}", "ü", "%C3%BC"]
     texts += ["a" * 5_000, "-1", "01a20ef8-878a-7c72-a52b-3999179a752", "01a20ef8878a7c72a52b3999179a752f", "null"]
-    # Spellings of "here" and "above" are taken out of a path before it is looked up.
-    texts += [".", "..", "%2e%2e", "...", "..;", "%252e%252e"]
+    texts += ["...", "%252e%252e"]
     yield from (Bad(text, text.encode(), any_4xx) for text in texts)
+    # Spellings of "here" and "above", which would make a call another one.
+    dots = (".", "..", "%2e%2e", ".%2E", "..;", "..;x=1", "%2e;", "..%3b", "../x/..", "./..")
+    yield from (Bad(text, text.encode()) for text in dots)
     if field.cpp_type == FieldDescriptor.CPPTYPE_INT32:
         yield from (Bad(text, text.encode(), any_4xx) for text in ("1.5", "0", "2147483648", "9" * 400, str(BEYOND)))

@@ -1,4 +1,4 @@
-"""One good call of every method of the public API, and what is needed to make it.
+"""What is needed to make one good call of every method of the public API; the calls are in `good_calls`.
 
 Everything here follows the descriptors. A method without a row in `SAMPLES` fails the tests, so a new one is
 covered from its first day.
@@ -6,18 +6,23 @@ covered from its first day.
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
+import hashlib
+import hmac
 import importlib
 import json
 import pkgutil
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import wfe.api.v1
+from good_calls import OWNED, SAMPLES, Fields
 from google.protobuf import descriptor_pool, json_format, message_factory
 from wfe_gateway.api import Binding, bindings
 from wfe_stack.rest import Rest
@@ -51,131 +56,22 @@ name: {name}
 steps:
   - {{id: work, call: {{handler: flaky, input: {{failures: 9}}}}, retry: {{max_attempts: 1}}}}
 """
-PUBLIC = frozenset({"GetReadiness", "AnswerCallback"})
-Fields = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """A call that is accepted.
-
-    Attributes:
-        fields: The request; "$run" and the like stand for the id of such a thing.
-        before: Calls that have to be made first.
-        as_second: Whether the second person calls.
-    """
-
-    fields: Fields = field(default_factory=dict)
-    before: tuple[str, ...] = ()
-    as_second: bool = False
-
-
-#: What belongs to an owner and has an id that cannot be guessed.
-_OWNED = ("$run", "$mended", "$failed", "$template", "$approval", "$snapshot", "$principal", "$group", "$key", "$blob")
-_RUN = {"id": "$run"}
-_TEMPLATE = {"id": "$template"}
-_MEMBER = {"id": "$group", "principal_id": "$principal"}
-SAMPLES: dict[str, Sample] = {
-    "StartWorkflow": Sample(
-        fields={
-            "template_id": "$template",
-            "input": {"text": "b", "data": {"n": 1}},
-            "version": 1,
-            "labels": {"team": "a"},
-        }
-    ),
-    "ListWorkflows": Sample(
-        fields={
-            "status": "running",
-            "template_id": "$template",
-            "label": ["team=a"],
-            "created_after": "2026-01-02T03:04:05Z",
-            "created_before": "2999-01-02T03:04:05Z",
-            "limit": 10,
-            "offset": 0,
-        }
-    ),
-    "GetWorkflow": Sample(fields={**_RUN, "wait_seconds": 0, "view": "full"}),
-    "PauseWorkflow": Sample(fields={**_RUN, "reason": "why"}),
-    "ResumeWorkflow": Sample(fields={**_RUN, "reason": "why"}, before=("PauseWorkflow",)),
-    "CancelWorkflow": Sample(fields={**_RUN, "reason": "why"}),
-    "TerminateWorkflow": Sample(fields={**_RUN, "reason": "why"}),
-    "RetryWorkflow": Sample(fields={**_RUN, "reason": "why"}, before=("CancelWorkflow",)),
-    "RollbackWorkflow": Sample(fields={**_RUN, "snapshot_id": "$snapshot", "reason": "why"}),
-    "ForkWorkflow": Sample(fields={**_RUN, "snapshot_id": "$snapshot", "reason": "why", "labels": {"team": "a"}}),
-    "ListEvents": Sample(fields={**_RUN, "after": 1, "limit": 10}),
-    "WatchWorkflow": Sample(fields={**_RUN, "after": 1}, before=("CancelWorkflow",)),
-    "ListSnapshots": Sample(fields=_RUN),
-    "CreateSnapshot": Sample(fields={**_RUN, "name": "now"}),
-    "ApproveWorkflow": Sample(
-        fields={**_RUN, "approval_id": "$approval", "comment": "fine", "expected_digest": "$digest"}, as_second=True
-    ),
-    "RejectWorkflow": Sample(
-        fields={**_RUN, "approval_id": "$approval", "comment": "no", "expected_digest": "$digest"}, as_second=True
-    ),
-    "ListApprovals": Sample(
-        fields={"status": "open", "mine": True, "workflow_id": "$run", "limit": 10, "offset": 0}, as_second=True
-    ),
-    "GetApproval": Sample(fields={"approval_id": "$approval"}),
-    "CreateTemplate": Sample(fields={"source": "$new_source"}),
-    "UpdateTemplate": Sample(fields={**_TEMPLATE, "source": "$source"}),
-    "ValidateTemplate": Sample(fields={"source": "$source"}),
-    "PublishTemplate": Sample(fields=_TEMPLATE),
-    "ListTemplates": Sample(fields={"name": "$template_name", "limit": 10, "offset": 0}),
-    "GetTemplate": Sample(fields=_TEMPLATE),
-    "ListTemplateVersions": Sample(fields={**_TEMPLATE, "limit": 10, "offset": 0}),
-    "GetTemplateVersion": Sample(fields={**_TEMPLATE, "version": 1}),
-    "DeprecateTemplate": Sample(fields=_TEMPLATE),
-    "GetSelf": Sample(),
-    "CreatePrincipal": Sample(
-        fields={"name": "$new_name", "kind": "agent", "roles": ["viewer"], "subject": "$new_subject"}
-    ),
-    "ListPrincipals": Sample(fields={"limit": 10, "offset": 0}),
-    "CreateGroup": Sample(fields={"name": "$new_name"}),
-    "ListGroups": Sample(fields={"limit": 10, "offset": 0}),
-    "AddGroupMember": Sample(fields=_MEMBER),
-    "RemoveGroupMember": Sample(fields=_MEMBER),
-    "CreateKey": Sample(
-        fields={"principal_id": "$principal", "name": "k", "roles": ["viewer"], "expires_in_seconds": 60}
-    ),
-    "ListKeys": Sample(fields={"principal_id": "$principal", "limit": 10, "offset": 0}),
-    "RotateKey": Sample(fields={"id": "$key", "overlap_seconds": 60}),
-    "RevokeKey": Sample(fields={"id": "$key"}),
-    "GetReadiness": Sample(),
-    "SignalWorkflow": Sample(fields={"id": "$mended", "name": "go", "payload": {"n": 1}, "reason": "why"}),
-    "AnswerCallback": Sample(
-        fields={
-            "token": "$token",
-            "outcome": "succeed",
-            "payload": {"n": 1},
-            "code": "NO_LUCK",
-            "message": "m",
-            "progress": {"n": 1},
-        }
-    ),
-    "RetryStep": Sample(
-        fields={"id": "$failed", "no": 1, "input": {"handler": "flaky", "input": {"failures": 0}}, "reason": "why"}
-    ),
-    "CompleteStep": Sample(fields={"id": "$mended", "no": 2, "output": {"n": 1}, "reason": "why"}),
-    "SkipStep": Sample(fields={"id": "$mended", "no": 2, "reason": "why"}),
-    "RerunWorkflow": Sample(fields={**_RUN, "from_step": "review", "reason": "why", "labels": {"team": "a"}}),
-    "BulkWorkflows": Sample(
-        fields={
-            "action": "pause",
-            "status": "running",
-            "template_id": "$template",
-            "label": ["team=a"],
-            "created_after": "2026-01-02T03:04:05Z",
-            "created_before": "2999-01-02T03:04:05Z",
-            "reason": "why",
-            "limit": 10,
-        }
-    ),
-    "PutSecret": Sample(fields={"name": "$secret", "value": "very secret", "expected_version": 1}),
-    "ListSecrets": Sample(fields={"limit": 10, "offset": 0}),
-    "DeleteSecret": Sample(fields={"name": "$secret"}),
-    "GetBlob": Sample(fields={"id": "$mended", "blob_id": "$blob", "offset": 1, "limit": 10}),
-}
+#: A gate that two must approve and that can be edited, extended, and decided by links.
+REVIEWED = """
+name: {name}
+steps:
+  - id: review
+    approval:
+      title: Go on?
+      payload: {{n: 1}}
+      policy: [{{from: {{role: approver}}, count: 2}}]
+      form: {{editable: [/n], schema: {{type: object}}}}
+      expires: {{after: 24h, then: reject}}
+      risk: low
+"""
+PUBLIC = frozenset({"GetReadiness", "AnswerCallback", "GetLink", "DecideByLink", "ReceiveHook"})
+#: Calls that another system makes, with a body of its own and a signature over it: all that is wrong with them is 401.
+SIGNED = frozenset({"ReceiveHook"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +84,19 @@ class Things:
         """The request of a method's sample."""
         return {name: self._filled(value) for name, value in SAMPLES[method].fields.items()}
 
+    def headers(self, method: str) -> dict[str, str]:
+        """What the sample needs beside its credentials: of a signed call the signature, as GitHub makes it."""
+        if method not in SIGNED:
+            return {}
+        body = base64.b64decode(self.fields(method)["body"]["data"])
+        digest = hmac.new(self.ids["door_secret"].encode(), body, hashlib.sha256).hexdigest()
+        return {"x-hub-signature-256": f"sha256={digest}"}
+
     def _filled(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._filled(each) for each in value]
+        if isinstance(value, dict):
+            return {name: self._filled(each) for name, each in value.items()}
         if not (isinstance(value, str) and value.startswith("$")):
             return value
         fresh = f"n{uuid.uuid4().hex}"
@@ -230,15 +138,44 @@ async def make_things(rest: Rest, token: Callable[[str, str], str]) -> Things:
     mended, failed = await _started(rest, MENDED), await _started(rest, FAILING)
     waiting = await wait_for(lambda: _settled(rest, mended), what="a run that waits")
     await wait_for(lambda: _settled(rest, failed), what="a failed run")
+    # Whoever stands in for the one who started a run may not decide its gates, so these are two.
+    colleague, deputy = f"c{uuid.uuid4().hex}", f"d{uuid.uuid4().hex}"
+    for approver in (colleague, deputy):
+        await rest.post("/api/v1/principals", {"name": approver, "roles": ["approver"]})
+    reviewed = await _started(rest, REVIEWED)
+    review = await wait_for(lambda: _gate(rest, reviewed), what="a gate with a policy")
+    link = await rest.post(f"/api/v1/approvals/{review['id']}/links", {"to": colleague})
+    now = dt.datetime.now(dt.UTC)
+    soon, later = [(now + dt.timedelta(days=days)).isoformat().replace("+00:00", "Z") for days in (1, 30)]
+    delegation = await rest.post("/api/v1/delegations", {"delegate": deputy, "ends_at": later})
+    webhook = await rest.post("/api/v1/webhooks", {"url": "https://127.0.0.1:9", "event_types": ["webhook.ping"]})
+    delivery = await rest.post(f"/api/v1/webhooks/{webhook['id']}/ping")
+    hook = await rest.post("/api/v1/hooks", {"template_id": template["id"], "scheme": "github"})
     secret = f"S{name}"
     await rest.put(f"/api/v1/secrets/{secret}", {"value": "at first"})
+    terms = {"name": name, "template_id": template["id"], "cron": "0 0 1 1 *"}
+    schedule = await rest.post("/api/v1/schedules", terms)
     return Things(
         {
+            "schedule": schedule["id"],
+            "schedule_name": name,
             "mended": mended,
             "failed": failed,
             "blob": waiting["steps"][0]["output"]["$blob"],
             "token": token(mended, "told"),
             "secret": secret,
+            "colleague": colleague,
+            "review": review["id"],
+            "review_digest": review["digest"],
+            "link": link["path"].rpartition("/")[2],
+            "delegation": delegation["id"],
+            "soon": soon,
+            "later": later,
+            "webhook": webhook["id"],
+            "delivery": delivery["id"],
+            "hook": hook["id"],
+            "door": hook["id"],
+            "door_secret": hook["secret"],
             "template": template["id"],
             "template_name": name,
             "source": source,
@@ -325,9 +262,15 @@ class Api:
             text = b"" if stream and answer.status == 200 else await answer.read()
             return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, text)
 
-    async def call(self, method: str, fields: Fields) -> Answer:
+    async def call(self, method: str, fields: Fields, headers: dict[str, str] | None = None) -> Answer:
         """A call of a method with these fields, wherever REST has them."""
-        return await self.send(*request_of(method, fields))
+        return await self.send(*request_of(method, fields), headers)
+
+
+def part_of(method: str) -> str:
+    """The service process that has a method."""
+    ours = ("ApprovalService", "HookService", "IdentityService", "LinkService", "WebhookService")
+    return "approvals" if CALLS[method].service.endswith(ours) else "scheduler"
 
 
 def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
@@ -335,6 +278,8 @@ def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
     call = CALLS[method]
     rest = {name: value for name, value in fields.items() if name not in call.path_fields}
     target = filled(call.path, fields)
+    if method in SIGNED:
+        return call.verb, target, base64.b64decode(rest["body"]["data"])
     if call.body:
         return call.verb, target, json.dumps(rest).encode()
     return call.verb, target + query_of(rest), None
@@ -375,5 +320,5 @@ def message_of(method: str, fields: Fields) -> Any:
 def id_fields(method: str) -> Iterator[str]:
     """Names of the fields of a sample that name a thing of the owner."""
     for name, value in SAMPLES[method].fields.items():
-        if value in _OWNED:
+        if value in OWNED:
             yield name

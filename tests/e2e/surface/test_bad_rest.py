@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import NamedTuple
 
 import pytest
 from bad_values import in_body, in_path, in_query
-from calls import CALLS, PUBLIC, Answer, Api, Things, filled, query_of, request_of, request_type
+from calls import CALLS, PUBLIC, SIGNED, Answer, Api, Things, filled, query_of, request_of, request_type
 
 METHODS = sorted(CALLS)
-WITH_BODY = sorted(method for method, call in CALLS.items() if call.body)
+#: Without those whose every fault is a signature that is not right; the tests of hooks have them.
+WITH_BODY = sorted(method for method, call in CALLS.items() if call.body and method not in SIGNED)
 #: Seconds a refusal may take on a machine that is busy with other tests too.
 AT_ONCE = 15.0
 
@@ -156,7 +158,7 @@ async def test_queries(api, things, method):
     await refused(api, tries())
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if CALLS[method].path_fields])
+@pytest.mark.parametrize("method", [method for method in METHODS if CALLS[method].path_fields and method not in SIGNED])
 async def test_paths(api, things, method):
     call = CALLS[method]
     fields = things.fields(method)
@@ -168,13 +170,9 @@ async def test_paths(api, things, method):
             before, _, after = call.path.partition(f"{{{name}}}")
             for bad in in_path(types[name]):
                 path = filled(before, fields) + bad.text.decode() + filled(after, fields)
-                # That of RetryStep is then RetryWorkflow's.
-                # A path that is another call's after its dots are taken out is that other call.
-                dots = bad.text in (b".", b"..", b"%2e%2e", b"..;")
-                statuses = (
-                    (200, *range(400, 500)) if (verb == "GET" or method == "RetryStep") and dots else bad.statuses
-                )
-                yield Try(f"{name} is {bad.text[:50]!r}", verb, path, body, None, statuses)
+                # A queue is known by its use alone: one that nobody has used yet is idle.
+                idle = name == "queue" and re.fullmatch(rb"[a-z0-9][a-z0-9-]{0,62}", bad.text)
+                yield Try(f"{name} is {bad.text[:50]!r}", verb, path, body, None, (200,) if idle else bad.statuses)
         yield Try("a slash at the end", verb, filled(call.path, fields) + "/", body, None, (404,))
         # Of some paths that is another call, with a bad id.
         yield Try("a segment more", verb, filled(call.path, fields) + "/x", body, None, (400, 404))
@@ -188,7 +186,7 @@ async def test_methods_a_path_does_not_have(api, things, path):
     fields = things.fields(next(iter(those.values())))
     others = {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"} - those.keys()
     # Where a fixed segment meets a variable: templates/validate is asked for as a template of that name.
-    fixed = ("/api/v1/templates/validate", "/api/v1/workflows/bulk")
+    fixed = ("/api/v1/templates/validate", "/api/v1/workflows/bulk", "/api/v1/approvals/decide")
     statuses = (400, 404) if path in fixed else (404,)
     await refused(
         api,

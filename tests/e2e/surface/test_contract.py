@@ -48,7 +48,8 @@ def is_moment(text):
 
 
 async def test_a_start_answers_201_and_pending(api, things):
-    answer = await api.call("StartWorkflow", things.fields("StartWorkflow"))
+    given = {name: value for name, value in things.fields("StartWorkflow").items() if name != "signal"}
+    answer = await api.call("StartWorkflow", given)
     run = answer.json()
     assert answer.status == 201
     assert uuid.UUID(run["id"]).version == 7

@@ -42,7 +42,7 @@ def pair(foreign, method, name):
     fields = own.fields(method)
     other = {**fields, name: theirs.fields(method)[name]}
     # What belongs to another thing is meant together with it.
-    for along in ("snapshot_id", "approval_id", "blob_id"):
+    for along in ("snapshot_id", "approval_id", "blob_id", "delivery_id"):
         if name == "id" and along in fields:
             other[along] = theirs.fields(method)[along]
     none = {**other, name: missing(other, name)}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import nats
+import nats.errors
 from nats.aio.client import Client
 
 #: NATS refuses messages above 1 MiB; answers are filled up to this many bytes, the rest goes in another message.
@@ -19,6 +23,7 @@ async def connect(
     name: str,
     user: str | None = None,
     password: str | None = None,
+    ca: Path | None = None,
     on_reconnect: Callable[[], Awaitable[None]] | None = None,
     on_error: Callable[[Exception], Awaitable[None]] | None = None,
 ) -> Client:
@@ -29,15 +34,19 @@ async def connect(
         role: scheduler, approvals or executor; prefix of the inbox, as the server's permissions want it.
         name: Shown in the server's connection list.
         user, password: The role's credentials; None for a server without users.
+        ca: PEM file with the authority of a tls:// server's certificate; None for those of the system.
         on_reconnect: Called after the connection is back, e.g. to claim again.
         on_error: Called with every error of the connection; they never end it.
 
     Raises:
+        OSError: The authority's file cannot be read.
         nats.errors.NoServersError: The first connection failed for five seconds.
     """
     options: dict[str, Any] = {}
     if user:
         options |= {"user": user, "password": password or ""}
+    if ca is not None:
+        options["tls"] = ssl.create_default_context(cafile=ca)
     if on_reconnect:
         options["reconnected_cb"] = on_reconnect
 
@@ -58,6 +67,31 @@ async def connect(
         **options,
     )
     return client
+
+
+class Refused(Exception):
+    """The server does not let us in; the message is its reason."""
+
+
+async def probe(url: str, seconds: float) -> None:
+    """Connect to one server and leave again.
+
+    Raises:
+        Refused: It does not let us in.
+        TimeoutError: It did not within the seconds.
+    """
+
+    async def swallow(_: Exception) -> None:
+        return None
+
+    client = Client()
+    entering = client.connect(url, allow_reconnect=False, connect_timeout=seconds, error_cb=swallow)
+    try:
+        await asyncio.wait_for(entering, seconds)
+    except nats.errors.Error as fault:
+        raise Refused(str(fault).removeprefix("nats: ")) from fault
+    finally:
+        await client.close()
 
 
 async def settle(client: Client) -> None:

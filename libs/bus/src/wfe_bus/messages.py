@@ -70,7 +70,8 @@ class Lease(Message, frozen=True):
         idempotency_key: The same over all attempts of the step.
         attempt_timeout: Seconds this attempt may take; None without limit.
         heartbeat_timeout: Seconds the handler may be silent; None when it need not say anything.
-        total_deadline: Moment after which the step has failed, whatever the attempt does; None without.
+        total_deadline: Moment after which no attempt starts, as of the lease; None without. Attempts under way are
+            ended by the schedulers.
         sealed: Whether the request holds sealed placeholders, to be resolved by Unseal before the start. A
             placeholder is a JSON object with the one key SEALED, whose value is a list of parts: strings as they
             are, {"var": name} for a sealed variable, {"secret": name} for a secret and {"callback": key} for
@@ -78,6 +79,8 @@ class Lease(Message, frozen=True):
             joined to a string.
         traceparent: W3C trace context of the run; empty without tracing.
         owner: UUID of the owner, as text.
+        approval: UUID of the approval it runs under, as text; empty for a step that needs none.
+        digest: Of exactly what was approved (`wfe_engine.digests`); the executor refuses to run anything else.
     """
 
     run: bytes
@@ -97,6 +100,8 @@ class Lease(Message, frozen=True):
     sealed: bool = False
     traceparent: str = ""
     owner: str = ""
+    approval: str = ""
+    digest: str = ""
 
 
 class Leases(Message, frozen=True):
@@ -331,12 +336,12 @@ class Gone(Message, frozen=True):
 
 
 class RunChanged(Message, frozen=True):
-    """Told to all schedulers by whoever changed a run outside a scheduler's cycle (a gate was decided).
+    """Told to all schedulers by whoever changed a run outside a scheduler's cycle (something happened at a gate).
 
     Attributes:
         run: UUID of the run, 16 bytes.
-        gate: UUID of the gate that was decided, 16 bytes.
-        version: The run's version after the change.
+        gate: UUID of the gate, 16 bytes.
+        version: The run's version after the change; 0 when the gate stayed open, which leaves it as it is.
     """
 
     run: bytes

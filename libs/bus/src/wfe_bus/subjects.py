@@ -14,6 +14,8 @@
 | `wfe.s.ready` | scheduler | all schedulers | - |
 | `wfe.s.gone` | scheduler | all schedulers | - |
 | `wfe.s.run` | approvals | all schedulers; the first to decide wins | - |
+| `wfe.s.start` | approvals | one scheduler (queue group) | Answered |
+| `wfe.s.signal` | approvals | one scheduler (queue group) | Answered |
 | `wfe.s.watching` | scheduler | all schedulers | - |
 | `wfe.s.moved.<scheduler>` | scheduler | that scheduler | - |
 | `wfe.s.template` | scheduler | all schedulers | - |
@@ -34,6 +36,8 @@ UNSEAL = "wfe.unseal"
 READY = "wfe.s.ready"
 GONE = "wfe.s.gone"
 RUN = "wfe.s.run"
+START = "wfe.s.start"
+SIGNAL = "wfe.s.signal"
 WATCHING = "wfe.s.watching"
 TEMPLATE = "wfe.s.template"
 
@@ -44,7 +48,7 @@ SCHEDULERS = "schedulers"
 PERMISSIONS: dict[str, dict[str, list[str]]] = {
     "scheduler": {"publish": ["wfe.>", "_INBOX.>"], "subscribe": ["wfe.>", "_INBOX.scheduler.>"]},
     "approvals": {
-        "publish": ["wfe.s.run", "wfe.ping.>", "_INBOX.>"],
+        "publish": ["wfe.s.run", "wfe.s.start", "wfe.s.signal", "wfe.ping.>", "_INBOX.>"],
         "subscribe": ["wfe.ping.approvals", "_INBOX.approvals.>"],
     },
     "executor": {

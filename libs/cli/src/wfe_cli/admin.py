@@ -1,8 +1,9 @@
-"""`wfe admin secrets`: the keys that secrets and sensitive values are sealed with."""
+"""`wfe admin`: look after the run store, as `wfe-admin` does, and the keys that values in it are sealed with."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 from wfe_engine.errors import Unavailable
-from wfe_stack.folder import write_private
+from wfe_stack.folder import read_address, write_private
 
 from wfe_cli import show
 from wfe_cli.commands import command, target
@@ -20,6 +21,16 @@ from wfe_cli.faults import Failed, UsageFault
 app = typer.Typer(no_args_is_help=True, help="Care of an installation; needs its database and key file.")
 of_secrets = typer.Typer(no_args_is_help=True, help="The keys that secrets and sensitive values are sealed with.")
 app.add_typer(of_secrets, name="secrets")
+
+#: Commands of `wfe-admin`, which reads their arguments itself.
+_STORE = {
+    "partitions": "List, make ahead or drop months.",
+    "retention": "All of it, as the maintenance job does.",
+    "analyze": "Statistics of the partitioned tables.",
+    "dispatch": "Hold or release the handing out of steps.",
+    "queues": "Ready, leased and waiting steps, and executors, by queue.",
+    "stuck": "Runs nothing can move any more.",
+}
 
 #: Seconds until every scheduler has read a changed key file, with a margin.
 SETTLE_SECONDS = 3.0
@@ -74,7 +85,10 @@ async def rotate_key(
         finally:
             await database.close()
     out = show.console()
-    out.print(f"key {ring.current.hex()}: {done.secrets} secrets and {done.values} values sealed anew")
+    out.print(
+        f"key {ring.current.hex()}: {done.secrets} secrets, {done.values} values"
+        f" and {done.signing} of webhooks and hooks sealed anew"
+    )
     if remaining:
         raise Failed(f"{remaining} are not sealed with it ({done.unreadable} that no key opens); the old keys stay")
     if forget and len(keys) > 1:
@@ -99,3 +113,20 @@ def _store(url: str | None) -> Iterator[str]:
             yield with_database(server.url, NAME)
     except PostgresFault as fault:
         raise Failed(str(fault)) from fault
+
+
+def _on_store(context: typer.Context) -> None:
+    if not os.environ.get("WFE_DATABASE_URL") and (url := read_address(target().home).get("database")):
+        os.environ["WFE_DATABASE_URL"] = str(url)
+    from wfe_store.admin import main  # brings the database's driver
+
+    raise typer.Exit(main([str(context.info_name), *context.args], "wfe admin"))
+
+
+for _name, _help in _STORE.items():
+    app.command(
+        _name,
+        help=_help,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_on_store)

@@ -16,20 +16,34 @@ from google.api import annotations_pb2
 from google.protobuf.descriptor import Descriptor
 from wfe.api.v1 import (
     approval_service_pb2,
+    blob_service_pb2,
+    callback_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
+    mending_service_pb2,
+    schedule_service_pb2,
+    secret_service_pb2,
     system_service_pb2,
     template_service_pb2,
+    webhook_service_pb2,
     workflow_service_pb2,
 )
 
 from wfe_cli.faults import UsageFault
 
 _FILES = (
-    workflow_service_pb2,
-    template_service_pb2,
     approval_service_pb2,
+    blob_service_pb2,
+    callback_service_pb2,
+    explain_service_pb2,
     identity_service_pb2,
+    mending_service_pb2,
+    schedule_service_pb2,
+    secret_service_pb2,
     system_service_pb2,
+    template_service_pb2,
+    webhook_service_pb2,
+    workflow_service_pb2,
 )
 
 
@@ -61,7 +75,10 @@ def routes() -> tuple[Route, ...]:
                 verb = rule.WhichOneof("pattern")
                 path = getattr(rule, verb)
                 pattern = re.compile(re.sub(r"\{[^}]*\}", "[^/]+", path))
-                found.append(Route(verb.upper(), path, pattern, method.input_type))
+                request = method.input_type
+                if rule.body not in ("", "*"):
+                    request = request.fields_by_name[rule.body].message_type  # the body is this field alone
+                found.append(Route(verb.upper(), path, pattern, request))
     return tuple(found)
 
 
@@ -85,7 +102,7 @@ def check(method: str, path: str, body: Any) -> None:
 
 
 def _check_fields(message: Descriptor, value: Any, where: str) -> None:
-    if message.full_name.startswith("google.protobuf.") or not isinstance(value, dict):
+    if message.full_name.startswith("google.") or not isinstance(value, dict):
         return
     fields = message.fields_by_name
     camel = {field.json_name: field for field in message.fields}

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 from wfe_stack.settings import FOLDER
 
-from wfe_cli import admin, approvals, authoring, identity, raw, runs, secrets, up
+from wfe_cli import (
+    admin,
+    approval_acts,
+    approvals,
+    authoring,
+    doctor,
+    explain,
+    identity,
+    raw,
+    runs,
+    schedules,
+    secrets,
+    up,
+    webhooks,
+)
 from wfe_cli.commands import Target, aim
 
 app = typer.Typer(
@@ -35,9 +49,15 @@ up.register(app)
 app.add_typer(authoring.app, name="templates")
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
+assert approval_acts.app is approvals.app  # more commands of the same
+app.add_typer(explain.app, name="queues")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")
 app.add_typer(identity.groups, name="groups")
+app.add_typer(schedules.app, name="schedules")
 app.add_typer(secrets.app, name="secrets")
 app.add_typer(admin.app, name="admin")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(webhooks.hooks, name="hooks")
 raw.register(app)
+doctor.register(app)

@@ -39,6 +39,8 @@ async def start(
     version: Annotated[int | None, typer.Option(help="Published version; the newest when absent.")] = None,
     label: Labels = None,
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key; a new one when absent.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="Not before this moment, RFC 3339.")] = None,
+    delay: Annotated[int, typer.Option("--delay", help="Not before so many seconds are over.")] = 0,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the run until it has ended.")] = False,
     as_: AsPerson = None,
     json: AsJson = False,
@@ -57,6 +59,7 @@ async def start(
             number = version or found.get("latest_version") or 0
             values |= inputs.typed(texts, await _types(rest, found["id"], number))
         body["input"] = values
+        body |= {name: value for name, value in (("start_at", at), ("delay_seconds", delay)) if value}
         run = await rest.start(body, key=key or str(uuid.uuid4()))
         if not watch:
             show.print_json(run) if json else show.console().print(show.run_view(run))

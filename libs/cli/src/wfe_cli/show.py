@@ -33,6 +33,8 @@ STYLES = {
     "published": "green",
     "draft": "yellow",
     "deprecated": "dim",
+    "delivered": "green",
+    "filtered": "dim",
 }
 
 

@@ -87,6 +87,7 @@ def register(app: typer.Typer) -> None:
             executor_environment={"PYTHONPATH": _import_path()},
             samples=samples or sample_folder(),
             log_level=log_level,
+            metrics=True,
         )
         stack = _stack(settings)
         await _with_signals(_serve(stack, job=job), stack)
@@ -129,6 +130,7 @@ async def _serve(stack: Stack, *, job: bool) -> None:
         url, keys = stack.url, stack.keys
         out.print(f"Ready in {stack.started_seconds:.1f} s.\n")
         out.print(f"  REST  {url}\n  gRPC  {stack.grpc}")
+        out.print(f"  stats {stack.metrics['scheduler']} (the others' in stack.json)")
         out.print(f"  data  {stack.settings.folder} (keys in keys.json, logs in logs)")
         if job:
             async with Rest(url, keys["sam"]) as sam, Rest(url, keys["ada"]) as ada:

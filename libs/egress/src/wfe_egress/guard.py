@@ -87,7 +87,7 @@ class Guard:
         try:
             parsed = URL(url) if isinstance(url, str) else url
             host, port = parsed.host, parsed.port
-        except (ValueError, TypeError, UnicodeError) as error:
+        except (ValueError, TypeError, LookupError) as error:  # the last for "http://[::1]@"
             raise EgressDenied("", "it is not a URL") from error
         if not host:
             raise EgressDenied("", "it names no host; write http://host/path")

@@ -233,7 +233,7 @@ class GuardedSession:
     def _hop(self, origin: URL, location: str) -> URL:
         try:
             target = origin.join(URL(location))
-        except ValueError as error:
+        except (ValueError, LookupError) as error:  # the last for "http://[::1]@"
             raise EgressDenied(origin.host or "", "it redirects to something that is not a URL") from error
         return self._guard.check_url(target)
 

@@ -11,6 +11,7 @@ import msgspec
 from wfe_engine import compensate
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
+from wfe_engine.approved import approval_of, approved_request
 from wfe_engine.plan import CONTAINERS, WORK, Node
 from wfe_engine.rules import ENTER, GO_ON, REQUEST
 from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
@@ -41,6 +42,8 @@ def advance_all(turn: Turn) -> None:
     """Look at every scope and every step with blocks, the innermost first."""
     if turn.state.phase:
         compensate.go_on(turn)
+        return
+    if turn.state.start_at is not None:
         return
     for scope in sorted(turn.state.scopes, key=depth, reverse=True):
         turn.todo.append(partial(advance, turn, scope))
@@ -132,8 +135,18 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
         if condition is not None and not truth(turn.render(condition, scope), condition):
             _skip(turn, scope, node, no)
             return True
-        where = node.kind
         recorded = None if again is None else turn.env.values.inputs.get(no)
+        if node.approved_by >= 0 and recorded is None:
+            approved = approved_request(turn, scope, node)
+            if isinstance(approved, Fault):
+                fail_entering(turn, scope, node, no, approved)
+                return False
+            if approved is None:
+                _skip(turn, scope, node, no)
+                return True
+            _dispatch(turn, scope, node, no, approved, recorded=False, edited=False)
+            return False
+        where = node.kind
         params = turn.render(node.params, scope) if recorded is None else msgspec.json.decode(recorded)
     except ExpressionFault as fault:
         fail_entering(turn, scope, node, no, expression_fault(fault, node.path, where))
@@ -168,6 +181,8 @@ def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recor
         "scope": scope,
         "iteration": turn.iteration(scope),
     }
+    if node.approved_by >= 0:
+        common["approval"], common["digest"] = approval_of(turn, scope, node)
     if recorded:
         turn.effects.redispatches.append(fx.Redispatch(request=request if edited else None, **common))
     else:

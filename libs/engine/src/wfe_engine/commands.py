@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from wfe_engine.state import Fault, Scope, Undo
+from wfe_engine.values import Record
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +21,7 @@ class Start(Command, frozen=True, kw_only=True):
         template, template_version, trigger, input, labels: See `events.RunCreated`.
         forked_from, snapshot, scopes, next_no: Of a fork.
         inputs: Of a fork's steps with blocks; see `rewind.rows_of_containers`.
+        start_at: See `events.RunCreated`.
     """
 
     template: str
@@ -32,6 +34,7 @@ class Start(Command, frozen=True, kw_only=True):
     scopes: dict[str, Scope] = {}
     next_no: int = 1
     inputs: dict[str, bytes] = {}
+    start_at: float | None = None
 
 
 class Report(Command, frozen=True, kw_only=True):
@@ -83,15 +86,51 @@ class TimerDue(Command, frozen=True, kw_only=True):
     due: float
 
 
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What the approvals service noted of a gate; see `events.GateNoted`.
+
+    Attributes:
+        n: Its number within the gate.
+        type: A key of `events.NOTED`.
+    """
+
+    n: int
+    type: str
+    by: str
+    at: float
+    reason: str = ""
+    data: dict[str, Any] = {}
+
+
+class GateNotes(Command, frozen=True, kw_only=True):
+    """Something happened at an open gate that leaves it open. Notes the run has already are passed over.
+
+    Attributes:
+        gate: UUID, as text.
+        notes: In order.
+    """
+
+    gate: str
+    notes: tuple[Note, ...]
+
+
 class GateClosed(Command, frozen=True, kw_only=True):
     """A gate was decided, or expired.
 
     Attributes:
         gate: UUID, as text.
-        outcome: approve, reject or fail.
+        outcome: approve, reject, fail, branch or revise.
         expired: Whether the deadline decided.
         decided_by: Principal's id; empty when nobody did.
         comment: What the decider said.
+        branch: Of the outcome branch.
+        reason_code: One of the policy's options.
+        via: See `events.GateDecided`.
+        digest: Of what was decided on; empty for that of the gate as it opened.
+        payload: JSON bytes of the payload as edited; None when it was not.
+        form: JSON bytes of what the decider filled in; None without.
+        votes: See `events.GateDecided`.
+        notes: What happened before and the run has not been told of.
     """
 
     gate: str
@@ -99,6 +138,14 @@ class GateClosed(Command, frozen=True, kw_only=True):
     expired: bool = False
     decided_by: str = ""
     comment: str = ""
+    branch: str = ""
+    reason_code: str = ""
+    via: str = ""
+    digest: str = ""
+    payload: bytes | None = None
+    form: bytes | None = None
+    votes: list[dict[str, Any]] = []
+    notes: tuple[Note, ...] = ()
 
 
 class Signal(Command, frozen=True, kw_only=True):
@@ -201,6 +248,8 @@ class Rollback(Command, frozen=True, kw_only=True):
         scopes: Its scopes.
         inputs: Of their steps with blocks; see `rewind.rows_of_containers`.
         undo: Its steps whose effects can be taken back.
+        records: Steps that had finished by then, by `record_key`; None for those of now.
+        asked: Its last gate for each approval step, by `asked_key`.
     """
 
     snapshot: str
@@ -208,6 +257,8 @@ class Rollback(Command, frozen=True, kw_only=True):
     scopes: dict[str, Scope]
     inputs: dict[str, bytes] = {}
     undo: tuple[Undo, ...] = ()
+    records: dict[str, Record] | None = None
+    asked: dict[str, str] = {}
 
 
 class Advance(Command, frozen=True, kw_only=True):

@@ -21,8 +21,8 @@ def note(turn: Turn, scope: str, node: Node) -> None:
         given = encode(turn.render(node.compensate.params, scope))
     except ExpressionFault as fault:
         why = expression_fault(fault, node.compensate.path, f"compensate.{node.compensate.kind}")
-        turn.emit(ev.CompensationNoted(step=node.path, no=no, i=node.index, scope=scope, undo=no))
-        turn.row(scope, node.compensate, no, "pending", input=b"null", error=encode(why))
+        turn.emit(ev.CompensationNoted(step=node.path, no=no, i=node.index, scope=scope, undo=no, fault=why))
+        turn.row(scope, node.compensate, no, "pending", error=encode(why))
         return
     turn.emit(ev.CompensationNoted(step=node.path, no=no, i=node.index, scope=scope, undo=no))
     turn.row(scope, node.compensate, no, "pending", input=given)
@@ -56,6 +56,8 @@ def go_on(turn: Turn) -> None:
     if state.phase != COMPENSATING or state.status in ENDED or state.paused_at is not None or UNDO in state.scopes:
         return
     left = to_undo(turn)
+    while left and left[0].fault is not None:
+        _cannot(turn, left.pop(0))
     if not left:
         _finish(turn)
         return
@@ -77,6 +79,16 @@ def go_on(turn: Turn) -> None:
             iteration=turn.iteration(undo.scope),
         )
     )
+
+
+def _cannot(turn: Turn, undo: Undo) -> None:
+    """Nobody knows what it would be called with: it fails for the reason its params could not be computed."""
+    assert undo.fault is not None
+    node, _ = turn.undoing(undo.no)
+    turn.emit(
+        ev.StepFailed(step=node.path, no=undo.no, i=0, scope=UNDO, fault=undo.fault)
+    )  # fmt: skip
+    turn.effects.change(fx.StepChange(no=undo.no, status="failed", seq=turn.state.seq, error=encode(undo.fault)))
 
 
 def _finish(turn: Turn) -> None:

@@ -20,7 +20,7 @@ from wfe_engine.advance import GO_ON_TIMER, advance_all, complete_live, settle
 from wfe_engine.effects import Effects
 from wfe_engine.errors import StateConflict
 from wfe_engine.kinds import waiting
-from wfe_engine.kinds.approval import gate_closed
+from wfe_engine.kinds.approval import gate_closed, gate_notes
 from wfe_engine.kinds.children import child_ended
 from wfe_engine.plan import Plan
 from wfe_engine.rewind import renumbered, roll_back, rows_of_containers
@@ -65,7 +65,7 @@ class Decision(msgspec.Struct, frozen=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self.events or self.effects.timers or self.effects.told)
+        return not (self.events or self.effects.timers or self.effects.told or self.effects.noted)
 
 
 def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decision:
@@ -78,6 +78,10 @@ def decide(plan: Plan, state: RunState, command: cmd.Command, env: Env) -> Decis
     turn = Turn(plan, state, env)
     _RULES[type(command)](turn, command)
     settle(turn)
+    if isinstance(command, cmd.GateClosed):
+        # Of two gates that were decided before the run has taken in either, each may void the other.
+        closed = turn.effects.closed_gates
+        closed[:] = [replace(gate, decided=True) for gate in closed]
     if (
         env.snapshot_every
         and turn.state.seq - turn.state.snapshot_seq >= env.snapshot_every
@@ -109,7 +113,8 @@ def _refuse(turn: Turn, action: str, allowed: str) -> StateConflict:
 
 @_rule(cmd.Start)
 def _start(turn: Turn, command: cmd.Start) -> None:
-    deadline = None if turn.plan.total is None else turn.now + turn.plan.total
+    start_at = None if command.start_at is None or command.start_at <= turn.now else command.start_at
+    deadline = None if turn.plan.total is None or start_at is not None else turn.now + turn.plan.total
     scopes, next_no = renumbered(command.scopes, command.next_no)
     turn.emit(
         ev.RunCreated(
@@ -123,10 +128,13 @@ def _start(turn: Turn, command: cmd.Start) -> None:
             snapshot=command.snapshot,
             scopes=scopes,
             next_no=next_no,
+            start_at=start_at,
         )
     )
-    if deadline is not None:
-        turn.effects.timers[0] = deadline
+    if turn.state.clock is not None:
+        turn.effects.timers[0] = turn.state.clock
+    if start_at is not None:
+        return
     turn.emit(ev.RunStarted())
     rows_of_containers(turn, command.inputs)
     advance_all(turn)
@@ -189,6 +197,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
     if found is None or found[2].status != READY:
         return
     scope, index, step = found
+    step_id = turn.node(scope, index).id  # of a compensation nothing is left once it has ended
     fault = replace(command.fault, step=step.path)
     turn.emit(ev.StepFailed(step=step.path, no=step.no, i=index, scope=scope, attempt=step.attempts, fault=fault))
     turn.effects.finished.append(
@@ -202,7 +211,7 @@ def _clock_ran_out(turn: Turn, command: cmd.ClockRanOut) -> None:
             stop="timeout",
         )
     )
-    _failed(turn, scope, turn.node(scope, index).id, fault, step.attempts)
+    _failed(turn, scope, step_id, fault, step.attempts)
 
 
 @_rule(cmd.TimerDue)
@@ -212,7 +221,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         advance_all(turn)
         return
     found = turn.state.find(command.no) if command.no else None
-    due = turn.state.deadline if command.no == 0 else found[2].due if found and found[2].status == WAITING else None
+    due = turn.state.clock if command.no == 0 else found[2].due if found and found[2].status == WAITING else None
     if turn.state.status in ENDED or turn.state.paused_at is not None or due is None:
         turn.effects.timers[command.no] = None  # nothing waits for it any more; a resumed run sets it anew
         return
@@ -221,6 +230,12 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
         return
     if found is None and turn.state.phase:
         turn.effects.timers[0] = None  # it is ending already
+        return
+    if found is None and turn.state.start_at is not None:
+        total = turn.plan.total
+        turn.emit(ev.RunStarted(deadline=None if total is None else turn.now + total))
+        turn.effects.timers[0] = turn.state.deadline
+        advance_all(turn)
         return
     if found is None:
         fail_block(turn, ROOT, Fault(code="RUN_TIMEOUT", message="the run took longer than its template allows"))
@@ -233,6 +248,7 @@ def _timer_due(turn: Turn, command: cmd.TimerDue) -> None:
 
 
 _RULES[cmd.GateClosed] = gate_closed
+_RULES[cmd.GateNotes] = gate_notes
 _RULES[cmd.Signal] = waiting.signal
 _RULES[cmd.Alive] = waiting.alive
 _RULES[cmd.ChildEnded] = child_ended
@@ -247,7 +263,7 @@ def _pause(turn: Turn, command: cmd.Pause) -> None:
     for _, _, step in turn.state.steps():
         if step.status == WAITING:
             turn.effects.timers[step.no] = None
-    if turn.state.deadline is not None:
+    if turn.state.clock is not None:
         turn.effects.timers[0] = None
 
 
@@ -261,8 +277,8 @@ def _resume(turn: Turn, command: cmd.Resume) -> None:
     for _, _, step in turn.state.steps():
         if step.status == WAITING and step.due is not None:
             turn.effects.timers[step.no] = step.due
-    if turn.state.deadline is not None:
-        turn.effects.timers[0] = turn.state.deadline
+    if turn.state.clock is not None:
+        turn.effects.timers[0] = turn.state.clock
     advance_all(turn)
 
 
@@ -283,9 +299,13 @@ def _cancel_compensating(turn: Turn, fault: Fault) -> None:
     if not turn.hard:
         turn.emit(ev.RunCompensating(fault=fault))
         return
+    _end_compensating(turn, fault, "terminated")
+
+
+def _end_compensating(turn: Turn, fault: Fault, stop: str) -> None:
     for scope, index, step in turn.state.steps():
         if scope == UNDO:
-            end_step(turn, scope, index, step, CANCELLED, "terminated")
+            end_step(turn, scope, index, step, CANCELLED, stop)
     end_run(turn, fault)
 
 
@@ -296,7 +316,13 @@ _RULES[cmd.SettleStep] = mending.settle
 @_rule(cmd.Break)
 def _break(turn: Turn, command: cmd.Break) -> None:
     turn.hard = True
-    fail_block(turn, ROOT, Fault(code="INTERNAL_ERROR", message=command.message))
+    fault = Fault(code="INTERNAL_ERROR", message=command.message)
+    if turn.state.status in ENDED:
+        return
+    if turn.state.phase:
+        _end_compensating(turn, fault, "failed")
+    else:
+        fail_block(turn, ROOT, fault)
 
 
 @_rule(cmd.TakeSnapshot)

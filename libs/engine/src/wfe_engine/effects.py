@@ -49,6 +49,7 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
         request: What its params evaluated to.
         available_at: When it may be leased.
         sealed: Whether the request holds sealed placeholders.
+        approval, digest: Gate it was approved at, and of exactly what; empty for a step that needs none.
     """
 
     no: int
@@ -64,6 +65,8 @@ class Dispatch(msgspec.Struct, frozen=True, kw_only=True):
     available_at: float
     scope: str = ""
     iteration: str = ""
+    approval: str = ""
+    digest: str = ""
 
 
 class Again(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,10 +121,20 @@ class Redispatch(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
     iteration: str = ""
     request: bytes | None = None
+    approval: str = ""
+    digest: str = ""
 
 
 class GateRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate that opens."""
+    """A gate that opens.
+
+    Attributes:
+        bound: JSON bytes: [path, iteration, kind] of the step that will run; see `digests`.
+        opens_at: When it can be decided; None for at once.
+        agenda: JSON bytes: [[seconds after the one before, what, which]]; the first after now.
+        branch: Where the run goes on when its deadline says branch.
+        round: Revisions before this one.
+    """
 
     id: str
     no: int
@@ -135,13 +148,39 @@ class GateRow(msgspec.Struct, frozen=True, kw_only=True):
     on_expiry: str
     replaces: str | None
     iteration: str = ""
+    bound: bytes = b""
+    risk: str = "medium"
+    opens_at: float | None = None
+    agenda: bytes = b"[]"
+    branch: str = ""
+    round: int = 0
+
+
+class Revised(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that had finished is done again; its row, and those of the steps inside of it, are rolled back.
+
+    Attributes:
+        seq: Of the event that says so.
+        scope, path: Of the step.
+        prefix: What the keys of the scopes inside of it begin with.
+    """
+
+    seq: int
+    scope: str
+    path: str
+    prefix: str
 
 
 class GateClose(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate that is withdrawn or superseded; refuses the transaction when it is not open any more."""
+    """A gate that is withdrawn or superseded; refuses the transaction when it is not open any more.
+
+    Attributes:
+        decided: It may have been decided meanwhile all the same: then the decision stays, and nothing follows from it.
+    """
 
     id: str
     status: str
+    decided: bool = False
 
 
 class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +224,8 @@ class Effects(msgspec.Struct, kw_only=True):
         timers: Moment by step number; None takes the timer away.
         told: Gates whose decision the run has taken in.
         children: Wishes for child runs; the last one of a step counts.
+        noted: Gates and the number up to which the run has taken in their notes.
+        revised: Steps that are done again because a gate sent them back.
         hold: The run was paused: its dispatch rows and gates stand still.
         release: The run was resumed: they go on, this many seconds later; None otherwise.
         rolled_back: Step rows changed after this seq become rolled_back; None otherwise.
@@ -202,6 +243,8 @@ class Effects(msgspec.Struct, kw_only=True):
     gates: list[GateRow] = []
     closed_gates: list[GateClose] = []
     told: list[str] = []
+    noted: list[tuple[str, int]] = []
+    revised: list[Revised] = []
     snapshots: list[SnapshotRow] = []
     signals: list[SignalRow] = []
     children: list[ChildWish] = []

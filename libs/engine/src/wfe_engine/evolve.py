@@ -28,7 +28,7 @@ from wfe_engine.state import (
     Scope,
     Step,
     Undo,
-)
+)  # fmt: skip
 
 E = TypeVar("E", bound=ev.Event)
 _RULES: dict[type[ev.Event], Callable[[RunState, ev.Event, float], RunState]] = {}
@@ -104,12 +104,14 @@ def _run_created(state: RunState, event: ev.RunCreated, at: float) -> RunState:
         scopes=event.scopes or {"": Scope()},
         next_no=event.next_no,
         deadline=event.deadline,
+        start_at=event.start_at,
     )
 
 
 @_rule(ev.RunStarted)
 def _run_started(state: RunState, event: ev.RunStarted, at: float) -> RunState:
-    return replace(state, seq=state.seq + 1, status=RUNNING)
+    deadline = state.deadline if event.deadline is None else event.deadline
+    return replace(state, seq=state.seq + 1, status=RUNNING, start_at=None, deadline=deadline)
 
 
 @_rule(ev.RunPaused)
@@ -131,8 +133,10 @@ def _run_resumed(state: RunState, event: ev.RunResumed, at: float) -> RunState:
         )
         for key, scope in state.scopes.items()
     }
-    deadline = None if state.deadline is None else state.deadline + event.paused_for
-    return replace(state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline)
+    deadline, start_at = (None if at is None else at + event.paused_for for at in (state.deadline, state.start_at))
+    return replace(
+        state, seq=state.seq + 1, paused_at=None, scopes=scopes, deadline=deadline, start_at=start_at
+    )  # fmt: skip
 
 
 def _settled(state: RunState) -> RunState:
@@ -180,10 +184,8 @@ def _run_compensating(state: RunState, event: ev.RunCompensating, at: float) -> 
 
 @_rule(ev.CompensationNoted)
 def _compensation_noted(state: RunState, event: ev.CompensationNoted, at: float) -> RunState:
-    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i)
-    return replace(
-        state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1)
-    )  # fmt: skip
+    undo = Undo(no=event.undo, path=event.step, scope=event.scope, index=event.i, fault=event.fault)
+    return replace(state, seq=state.seq + 1, undo=(*state.undo, undo), next_no=max(state.next_no, event.undo + 1))
 
 
 def _undone(state: RunState, event: ev.StepEvent, *, failed: bool) -> RunState:
@@ -208,6 +210,7 @@ def _run_retried(state: RunState, event: ev.RunRetried, at: float) -> RunState:
         fault=None,
         reason="",
         deadline=event.deadline,
+        start_at=None,
         scopes={key: replace(scope, fault=None) for key, scope in state.scopes.items()},
     )
 
@@ -220,6 +223,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         status=RUNNING,
         epoch=state.epoch + (1 if event.reopened else 0),
         visit=state.visit + 1,
+        rollbacks=state.rollbacks + 1,
         scopes=event.scopes or {"": Scope()},
         next_no=max(state.next_no, event.next_no),
         undo=event.undo,
@@ -231,6 +235,7 @@ def _run_rolled_back(state: RunState, event: ev.RunRolledBack, at: float) -> Run
         fault=None,
         reason="",
         deadline=event.deadline,
+        start_at=None,
     )
 
 
@@ -252,9 +257,7 @@ def _step_started(state: RunState, event: ev.StepStarted, at: float) -> RunState
     live = state.scopes[event.scope].live.get(event.i) if event.scope in state.scopes else None
     if live is not None and live.no == event.no:
         return _changed(state, event, status=STEP_RUNNING, fault=None, base=live.next)
-    step = Step(
-        no=event.no, kind=event.kind, path=event.step, status=STEP_RUNNING, visit=state.visit, of=event.of
-    )  # fmt: skip
+    step = Step(no=event.no, kind=event.kind, path=event.step, status=STEP_RUNNING, visit=state.visit, of=event.of)
     return _entered(state, event, step)
 
 
@@ -358,26 +361,36 @@ def _step_cancelled(state: RunState, event: ev.StepCancelled, at: float) -> RunS
 @_rule(ev.ApprovalRequested)
 def _approval_requested(state: RunState, event: ev.ApprovalRequested, at: float) -> RunState:
     step = Step(
-        no=event.no,
-        kind="approval",
-        path=event.step,
-        status=WAITING_APPROVAL,
-        visit=state.visit,
-        gate=event.approval,
+        no=event.no, kind="approval", path=event.step, status=WAITING_APPROVAL, visit=state.visit, gate=event.approval
     )
     return _entered(state, event, step)
+
+
+@_rule(ev.ApprovalRevised)
+def _approval_revised(state: RunState, event: ev.ApprovalRevised, at: float) -> RunState:
+    scope = state.scopes[event.scope]
+    kept = ~sum(1 << index for index in event.again)
+    undone = replace(
+        scope,
+        done=f"{int(scope.done, 16) & kept:x}",
+        skipped=f"{int(scope.skipped, 16) & kept:x}",
+        live=_left(scope, event.i),
+    )
+    return _with_scope(state, event.scope, undone, visit=state.visit + 1)
+
+
+def _gate_noted(state: RunState, event: ev.Event, at: float) -> RunState:
+    assert isinstance(event, ev.GateNoted)
+    return _changed(state, event, noted=event.note)
 
 
 def _noted(state: RunState, event: ev.Event, at: float) -> RunState:
     return replace(state, seq=state.seq + 1)
 
 
-for _kind in (
-    ev.Emitted,
-    ev.StepEdited,
-    ev.ApprovalApproved,
-    ev.ApprovalRejected,
-    ev.ApprovalExpired,
-    ev.ApprovalWithdrawn,
-):
-    _RULES[_kind] = _noted
+_RULES.update(dict.fromkeys(ev.NOTED.values(), _gate_noted))
+_JUST_NOTED = (
+    ev.Emitted, ev.StepEdited, ev.ApprovalApproved, ev.ApprovalRejected, ev.ApprovalExpired, ev.ApprovalWithdrawn,
+    ev.ApprovalSuperseded, ev.ApprovalBypassed, ev.ApprovalLinkUsed,
+)  # fmt: skip
+_RULES.update(dict.fromkeys(_JUST_NOTED, _noted))

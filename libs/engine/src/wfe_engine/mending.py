@@ -12,6 +12,7 @@ from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
 from wfe_engine.advance import advance, advance_all, complete_live, enter
+from wfe_engine.approved import approved_step
 from wfe_engine.errors import NotFound, StateConflict
 from wfe_engine.plan import CONTAINERS
 from wfe_engine.rewind import early_finals
@@ -29,6 +30,9 @@ def retry(turn: Turn, command: cmd.Retry) -> None:
         found = turn.state.find(no)
         if found is None or found[2].status not in (FAILED, CANCELLED) or found[2].kind in CONTAINERS:
             raise NotFound(f"step {no} is none that would be run again", step=no, reason="STEP_NOT_STOPPED")
+        if found[0] != UNDO and turn.node(*found[:2]).approved_by >= 0:
+            message = f"what {found[2].path} does was approved as it is; roll back to its gate to change it there"
+            raise StateConflict(message, reason="STEP_APPROVED", step=no)
         _edited(turn, *found, "input", turn.env.values.params(no), given)
         turn.env.values.record(no, given, msgspec.json.decode(given))
     _enter_again(turn, set(command.edits))
@@ -42,6 +46,12 @@ def settle(turn: Turn, command: cmd.SettleStep) -> None:
     scope, index, step = found
     if step.kind in CONTAINERS:
         raise StateConflict("a step with blocks is settled through the steps inside", reason="STEP_HAS_BLOCKS")
+    if (
+        command.output is not None
+        and step.kind == "approval"
+        and approved_step(turn.block(scope), turn.node(scope, index))
+    ):
+        raise StateConflict("a gate that approves a step is decided, not completed", reason="STEP_IS_GATE")
     ended = turn.state.status in (FAILED, CANCELLED)
     if ended:
         _reopen(turn)

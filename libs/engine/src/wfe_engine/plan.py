@@ -119,6 +119,7 @@ class Node(msgspec.Struct, frozen=True):
         sealed: Whether params refer to sensitive variables.
         blocks: Blocks inside, for kinds with a structure; in the order of the template.
         compensate: What takes the step's effects back; of a kind an executor runs.
+        approved_by: Index of the gate of its block that approves just what it will do; -1 without one.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Node(msgspec.Struct, frozen=True):
     sealed: bool = False
     blocks: tuple[Block, ...] = ()
     compensate: Node | None = None
+    approved_by: int = -1
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -204,8 +206,9 @@ class Plan(msgspec.Struct, frozen=True):
 #: Kinds an executor runs. What their params evaluate to is the request of the lease.
 WORK = frozenset({"http", "call", "mcp", "model"})
 #: Kinds the core decides by itself, or that wait for something else than an executor.
-#: approval: {title, body, payload, policy: {users, groups, roles, exclude_starter}, expires_after (seconds or null),
-#: on_expiry}. wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
+#: approval: {title, body, payload, policy (see wfe_store.gate_policy), expires_after (seconds or null), on_expiry,
+#: branch (of that), opens_after, agenda: [[seconds after opening, what, which]], risk}.
+#: wait: {for: seconds} or {until: RFC 3339}. set: any value, becomes the output. checkpoint: {name}.
 #: fail: {code, message}. emit: {name, data}. wait_for: {signals, callback, after (seconds or null), then, output,
 #: heartbeat (seconds or null)}. workflow: {template, version, input, labels}.
 CORE = frozenset({"approval", "wait", "set", "checkpoint", "fail", "emit", "wait_for", "workflow"})

@@ -15,6 +15,7 @@ from wfe_engine.scopes import ROOT, block_at, depth, place, step_prefix
 from wfe_engine.state import CANCELLED, ENDED, PENDING, ROLLED_BACK, STEP_RUNNING, Return, Scope, Step
 from wfe_engine.turn import Turn
 from wfe_engine.unwind import end_step
+from wfe_engine.values import Record, asked_key
 
 
 def frontier(plan: Plan, scopes: dict[str, Scope]) -> dict[str, Scope]:
@@ -120,6 +121,7 @@ def roll_back(turn: Turn, command: cmd.Rollback) -> None:
             action="rolled back",
             allowed="started",
         )
+    turn.then, turn.asked = command.records, {**turn.asked, **command.asked}
     target = Return(command.snapshot, command.seq, command.scopes, command.undo, command.inputs)
     lost = {undo.no for undo in command.undo} - {undo.no for undo in turn.state.undo}
     if turn.state.compensated and lost:
@@ -143,6 +145,8 @@ def _stop(turn: Turn, status: str) -> None:
     """End everything that is active, the innermost first."""
     for scope, index, step in sorted(turn.state.steps(), key=lambda found: depth(found[0]), reverse=True):
         if step.kind not in CONTAINERS:
+            if step.gate is not None:
+                turn.asked = {**turn.asked, asked_key(step.path, turn.iteration(scope)): step.gate}
             end_step(turn, scope, index, step, status, "rolled_back")
         elif status == CANCELLED and step.status == STEP_RUNNING:
             turn.emit(ev.StepCancelled(step=step.path, no=step.no, i=index, scope=scope))
@@ -167,6 +171,10 @@ def return_to(turn: Turn, target: Return) -> None:
     )
     if deadline is not None and turn.state.paused_at is None:
         turn.effects.timers[0] = deadline
+    if turn.then is not None:
+        # A step that was done again since counts as it was then; what came later is not there at all.
+        turn.added.update(dict.fromkeys(turn.env.values.records, Record(status=ROLLED_BACK)))
+        turn.added.update(turn.then)
     turn.effects.rolled_back = target.seq
     turn.effects.undone = live_numbers(target.scopes)
     rows_of_containers(turn, target.inputs)

@@ -59,6 +59,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
         attempts: Attempts that reported since it was entered or since the run was last retried.
         due: Moment a wait or a back-off ends, in seconds of Unix time; None otherwise.
         gate: UUID of its open gate, as text.
+        noted: Number of the last note of that gate that is in the log.
         of: Blocks it will run in all, where that is known on entering.
         next: Blocks that were opened; the number of the round that is opened next.
         ended: Blocks that have ended since.
@@ -79,6 +80,7 @@ class Step(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: int = 0
     due: float | None = None
     gate: str | None = None
+    noted: int = 0
     of: int = 0
     next: int = 0
     ended: int = 0
@@ -132,12 +134,14 @@ class Undo(msgspec.Struct, frozen=True, omit_defaults=True):
         no: Number of the step that does it; its row is there, with its input.
         path: Of the completed step.
         scope, index: Where the completed step is.
+        fault: Why that cannot be done: its params could not be computed when the step completed.
     """
 
     no: int
     path: str
     scope: str = ""
     index: int = 0
+    fault: Fault | None = None
 
 
 class Return(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -157,11 +161,13 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
         status: Lifecycle: pending, running, completed, failed or cancelled.
         seq: Of the newest event.
         epoch: 1, and one more with every retry, and every rollback after the end.
-        visit: 1, and one more with every rollback; steps carry the visit they were entered in.
+        visit: 1, and one more with every rollback or revision; steps carry the visit they were entered in.
+        rollbacks: How often it went back to a snapshot.
         next_no: Number the next entered step gets.
         scopes: Blocks being run, by key; "" is the root.
         paused_at: Moment of the pause; None while not paused. All moments in the state stand still meanwhile.
         deadline: Moment the run's total clock ends; None without one.
+        start_at: Moment it waits for before it starts; None once it has.
         snapshot_seq: Seq of the newest snapshot event.
         fault: Why it failed.
         reason: Short code of why it is in its state, e.g. approval_rejected.
@@ -179,10 +185,12 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     seq: int = 0
     epoch: int = 1
     visit: int = 1
+    rollbacks: int = 0
     next_no: int = 1
     scopes: dict[str, Scope] = msgspec.field(default_factory=dict)
     paused_at: float | None = None
     deadline: float | None = None
+    start_at: float | None = None
     snapshot_seq: int = 0
     fault: Fault | None = None
     reason: str = ""
@@ -194,6 +202,11 @@ class RunState(msgspec.Struct, frozen=True, omit_defaults=True):
     returning: Return | None = None
     not_undone: tuple[str, ...] = ()
     compensated: bool = False
+
+    @property
+    def clock(self) -> float | None:
+        """Moment the run's own timer is set for: its start, or the end of its total clock."""
+        return self.deadline if self.start_at is None else self.start_at
 
     def steps(self) -> list[tuple[str, int, Step]]:
         """Every live step with the key of its scope and its index there."""

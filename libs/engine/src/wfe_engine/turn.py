@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from wfe_engine import events as ev
+from wfe_engine.approved import revision
 from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
@@ -60,6 +61,7 @@ class Turn:
     __slots__ = (
         "_places",
         "added",
+        "asked",
         "effects",
         "entered",
         "env",
@@ -69,6 +71,7 @@ class Turn:
         "plan",
         "signals",
         "state",
+        "then",
         "todo",
     )
 
@@ -84,6 +87,10 @@ class Turn:
         self.signals: dict[str, bytes] = {}
         self.todo: deque[Callable[[], None]] = deque()
         self.hard = False
+        #: The last gates of approval steps the run goes back behind, by `asked_key`.
+        self.asked = env.values.asked
+        #: Finished steps as the snapshot has them that the run goes back to; None for those of now.
+        self.then = env.values.then
         self._places: dict[str, tuple[Block, str]] = {"": (plan.root, "")}
 
     @property
@@ -155,6 +162,8 @@ class Turn:
 
     def local(self, root: str, scope: str) -> Any:
         """See `values.Surroundings`."""
+        if root == "revision":
+            return revision(self, scope)
         while scope:
             parent, index, block, round_ = place(scope)
             node = self.node(parent, index)

@@ -29,6 +29,8 @@ from wfe_engine.state import (
 from wfe_engine.turn import Turn, encode
 from wfe_engine.values import Record
 
+_WITHDRAWN = (ev.ApprovalWithdrawn, "withdrawn")
+_SUPERSEDED = (ev.ApprovalSuperseded, "superseded")
 _STOPPED = Fault(code=STOPPED, message="it was stopped")
 
 
@@ -56,6 +58,9 @@ def fail_block(turn: Turn, scope: str, fault: Fault, stop: str = "failed") -> No
 def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str = "failed") -> None:
     """A step with blocks cannot go on: stop what is active inside, and end it once nothing is."""
     inside = blocks_of(turn, scope, index)
+    if any(turn.state.scopes[key].fault is not None for key in inside):
+        # What a block inside has failed with is not for this step to take any more, should that block end now.
+        _failing(turn, scope, index, fault)
     for key in inside:
         if turn.hard or turn.block(key).role != "finally":
             _stop_all(turn, key, stop)
@@ -63,12 +68,18 @@ def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str =
     if step.status != STEP_RUNNING:
         return  # it ended with the last of what was inside
     waits = not turn.hard and turn.node(scope, index).blocks[-1].role == "finally"
-    if waits or any(turn.state.active(key) for key in inside):
-        if step.fault is None:
-            turn.emit(ev.StepFailing(step=step.path, no=step.no, i=index, scope=scope, fault=fault))
-            turn.todo.append(lambda: _look_again(turn, scope, index))
+    # A block that ended with what was active in it is gone.
+    if waits or any(key in turn.state.scopes and turn.state.active(key) for key in inside):
+        _failing(turn, scope, index, fault)
     else:
         end_container(turn, scope, index, fault)
+
+
+def _failing(turn: Turn, scope: str, index: int, fault: Fault) -> None:
+    step = turn.live(scope, index)
+    if step.fault is None:
+        turn.emit(ev.StepFailing(step=step.path, no=step.no, i=index, scope=scope, fault=fault))
+        turn.todo.append(lambda: _look_again(turn, scope, index))
 
 
 def end_container(turn: Turn, scope: str, index: int, fault: Fault) -> None:
@@ -175,8 +186,9 @@ def end_step(turn: Turn, scope: str, index: int, step: Step, status: str, stop: 
     if step.status not in LIVE:
         return
     if step.gate is not None:
-        turn.emit(ev.ApprovalWithdrawn(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
-        turn.effects.close_gate(step.gate, "withdrawn")
+        void, word = _SUPERSEDED if stop == "rolled_back" else _WITHDRAWN
+        turn.emit(void(step=step.path, no=step.no, i=index, scope=scope, approval=step.gate))
+        turn.effects.close_gate(step.gate, word)
     if step.child is not None:
         wish = "terminate" if turn.hard else "cancel"
         turn.effects.children.append(fx.ChildWish(no=step.no, child=step.child, wish=wish))

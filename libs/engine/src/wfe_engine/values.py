@@ -19,7 +19,7 @@ SEALED = "$sealed"
 #: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.
 Evaluate = Callable[[Cel, dict[str, Any]], Any]
 #: Names that mean what the steps around an expression say.
-LOCALS = frozenset({"item", "index", "error"})
+LOCALS = frozenset({"item", "index", "error", "revision"})
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -83,9 +83,12 @@ class Values:
         inputs: Recorded inputs of steps that have rows but have not completed, by number.
         gates: The last gate of such steps, by number.
         signals: Payloads of the signals no step has taken yet, by id; JSON bytes.
+        asked: The last gate of approval steps the run went back behind, by `asked_key`.
+        then: Of a run that takes back what its steps did before it goes back to a snapshot: the records as of that
+            snapshot. None for those of now.
     """
 
-    __slots__ = ("_decoded", "gates", "inputs", "records", "run", "signals", "vars")
+    __slots__ = ("_decoded", "asked", "gates", "inputs", "records", "run", "signals", "then", "vars")
 
     def __init__(
         self,
@@ -101,6 +104,8 @@ class Values:
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
         self.signals: dict[str, bytes] = {}
+        self.asked: dict[str, str] = {}
+        self.then: dict[str, Record] | None = None
         self._decoded: dict[int, Any] = {}
 
     def params(self, no: int) -> Any:
@@ -123,6 +128,11 @@ def record_key(scope: str, step_id: str) -> str:
     return f"{scope}/{step_id}"
 
 
+def asked_key(path: str, iteration: str) -> str:
+    """Names an approval step over rollbacks, which give its numbers anew."""
+    return f"{path}@{iteration}"
+
+
 def callback_key(name: str, iteration: str) -> str:
     """Names one callback of a run: rounds of a loop have callbacks of their own."""
     return f"{name}@{iteration}" if iteration else name
@@ -132,7 +142,7 @@ class Surroundings(Protocol):
     """What the steps around a scope say."""
 
     def local(self, root: str, scope: str) -> Any:
-        """Value of item, index or error in a scope; raises KeyError where it has none."""
+        """Value of item, index, error or revision in a scope; raises KeyError where it has none."""
 
     def iteration(self, scope: str) -> str:
         """The rounds a scope is in."""

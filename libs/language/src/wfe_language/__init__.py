@@ -10,7 +10,14 @@ from wfe_language.comparing import Change, compare
 from wfe_language.compiler.reserved import refuse_reserved, reserved_key_in
 from wfe_language.compiler.secrets import is_secret_name, secrets_of
 from wfe_language.compiler.template import TemplateReader
-from wfe_language.expressions import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
+from wfe_language.expressions import (
+    CelEvaluator,
+    ExpressionError,
+    ExpressionPool,
+    is_cheap,
+    narrowed,
+    outside_expression,
+)
 from wfe_language.faults import Fault, TemplateFaults
 from wfe_language.loader import Place, Positions, load
 from wfe_language.spans import parse_span
@@ -32,6 +39,8 @@ __all__ = [
     "is_cheap",
     "is_secret_name",
     "load",
+    "narrowed",
+    "outside_expression",
     "parse_span",
     "reserved_key_in",
     "secrets_of",

@@ -50,9 +50,11 @@ class Call:
         task: The task that answers.
         expires: When the deadline is, on the loop's clock; 0 for none.
         expired: True once the deadline cancelled the task.
+        shed: True once the end of the process cancelled it.
+        counted: It counts among the streams of its caller's owner.
     """
 
-    __slots__ = ("caller", "expired", "expires", "http_status", "metadata", "method", "task")
+    __slots__ = ("caller", "counted", "expired", "expires", "http_status", "metadata", "method", "shed", "task")
 
     def __init__(self, method: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> None:
         self.method = method
@@ -62,6 +64,8 @@ class Call:
         self.task: asyncio.Task[object] | None = None
         self.expires = 0.0
         self.expired = False
+        self.shed = False
+        self.counted = False
 
     @property
     def rest(self) -> bool:

@@ -7,22 +7,29 @@ call it
 1. starts the deadline, 2. authenticates and checks the role, 3. parses the request, 4. runs the method,
 5. turns whatever was raised into the one form of error.
 
-Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text.
+Requests arrive as raw bytes, because grpc answers broken ones with UNKNOWN and the parser's text. They are read
+here, as if every method took a stream: grpc never answers a client that ends its request without a message.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, Protocol
+from uuid import UUID
 
 import grpc
 from google.protobuf.message import DecodeError
-from wfe_engine.errors import PermissionDenied, ResourceExhausted
+from wfe_engine.errors import PermissionDenied, ResourceExhausted, Unavailable
 
 from wfe_servicekit.calls import Call, Caller, call_var
+from wfe_servicekit.observed import observed
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
+from wfe_servicekit.standing import Standing
 from wfe_servicekit.statuses import (
     DeadlineExceeded,
     MalformedRequest,
@@ -35,7 +42,7 @@ __all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
 
 DEFAULT_DEADLINE = 60.0
 DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.0}
-"""Seconds a unary method may take, where it is not the default. Streams have none."""
+"""Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
 
 _RETRY_STREAMS_AFTER = 5.0
 
@@ -74,6 +81,12 @@ class _Deadlines:
     def discard(self, call: Call) -> None:
         self._calls.pop(call, None)
 
+    def shed(self) -> None:
+        """Give up every call: the process ends."""
+        for call in self._calls:
+            _shed(call)
+        self._calls.clear()
+
     def _expire(self) -> None:
         self._timer = None
         now = self._loop.time()
@@ -97,13 +110,23 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         authenticator: Knows who calls.
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time; more are refused with ResourceExhausted.
+        max_owner_streams: The same for one owner.
     """
 
-    def __init__(self, authenticator: Authenticates, *, max_request_bytes: int, max_streams: int = 1_000) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticates,
+        *,
+        max_request_bytes: int,
+        max_streams: int = 1_000,
+        max_owner_streams: int = 200,
+    ) -> None:
         self._authenticator = authenticator
         self._max_request_bytes = max_request_bytes
         self._max_streams = max_streams
-        self._streams = 0
+        self._max_owner_streams = max_owner_streams
+        self._streams: dict[Call, None] = {}
+        self._streams_of: Counter[UUID] = Counter()
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._deadlines: dict[float, _Deadlines] = {}
         self._missing = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
@@ -121,7 +144,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             method: Full name.
             handler: As the generated code makes it.
             row: The method's row of the policy.
-            deadline: Seconds; not used for streams.
+            deadline: Seconds; of streams, until their request is there.
 
         Raises:
             TypeError: The method takes a stream, or is not async.
@@ -135,9 +158,11 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if handler.response_streaming:
             if not (inspect.isasyncgenfunction(behaviour) or inspect.iscoroutinefunction(behaviour)):
                 raise TypeError(f"{method}: the servicer's method is not async")
-            stream = self._stream(behaviour, handler.request_deserializer, row)
-            self._handlers[method] = grpc.unary_stream_rpc_method_handler(
-                stream, request_deserializer=None, response_serializer=handler.response_serializer
+            stream = self._stream(behaviour, handler.request_deserializer, row, deadline)
+            self._handlers[method] = grpc.stream_stream_rpc_method_handler(
+                observed(method, stream, spans=False),
+                request_deserializer=None,
+                response_serializer=handler.response_serializer,
             )
             return
         if not inspect.iscoroutinefunction(behaviour):
@@ -146,7 +171,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
-        self._handlers[method] = grpc.unary_unary_rpc_method_handler(unary)
+        self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of a method. grpc calls this in the task that goes on to run the handler."""
@@ -157,6 +182,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         call_var.set(Call(method, details.invocation_metadata))
         return handler
 
+    def shed(self) -> None:
+        """Answer every call under way with Unavailable: the process ends, and another one can serve them."""
+        for deadlines in self._deadlines.values():
+            deadlines.shed()
+        for call in self._streams:
+            _shed(call)
+
     def _unary(
         self,
         behaviour: Callable[[Any, Any], Awaitable[Any]],
@@ -164,13 +196,13 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         serialize: Callable[[Any], bytes],
         row: frozenset[str] | Access,
         deadlines: _Deadlines,
-    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    ) -> Callable[[Any, Any], Awaitable[bytes]]:
         public = row is PUBLIC
         recall = self._authenticator.recall
         current_task = asyncio.current_task
         most = self._max_request_bytes
 
-        async def answer(raw: bytes, context: Any) -> bytes:
+        async def answer(_requests: Any, context: Any) -> bytes:
             call = _this_call()
             call.task = current_task()
             deadlines.add(call)
@@ -183,6 +215,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     call.caller = caller
                     if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
                         raise _role_missing(row)
+                raw = await context.read()
+                if raw is grpc.aio.EOF:
+                    raise _missing_request()
                 if len(raw) > most:
                     raise _too_large(raw, most)
                 try:
@@ -207,25 +242,33 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         behaviour: Callable[[Any, Any], Any],
         parse: Callable[[bytes], Any],
         row: frozenset[str] | Access,
-    ) -> Callable[[bytes, Any], Awaitable[None]]:
+        deadline: float,
+    ) -> Callable[[Any, Any], Awaitable[None]]:
         public = row is PUBLIC
         generates = inspect.isasyncgenfunction(behaviour)
 
-        async def answer(raw: bytes, context: Any) -> None:
+        async def answer(_requests: Any, context: Any) -> None:
             call = _this_call()
-            self._streams += 1
+            call.task = asyncio.current_task()
+            self._streams[call] = None
             try:
+                authorization = call.header("authorization")
                 if not public:
-                    authorization = call.header("authorization")
-                    call.caller = caller = await self._authenticator.authenticate(authorization)
-                    if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
-                        raise _role_missing(row)
-                if self._streams > self._max_streams:
-                    raise ResourceExhausted(
-                        "too many streams are open",
-                        reason="TOO_MANY_STREAMS",
-                        retry_after=_RETRY_STREAMS_AFTER,
-                    )
+                    call.caller = await self._check(authorization, row)
+                if len(self._streams) > self._max_streams:
+                    raise _too_many_streams("too many streams are open")
+                if call.caller is not None:
+                    self._streams_of[call.caller.owner_id] += 1
+                    call.counted = True
+                    if self._streams_of[call.caller.owner_id] > self._max_owner_streams:
+                        raise _too_many_streams("too many streams of this owner are open")
+                try:
+                    async with asyncio.timeout(deadline):
+                        raw = await context.read()
+                except TimeoutError:
+                    raise DeadlineExceeded("no request came") from None
+                if raw is grpc.aio.EOF:
+                    raise _missing_request()
                 if len(raw) > self._max_request_bytes:
                     raise _too_large(raw, self._max_request_bytes)
                 try:
@@ -239,16 +282,37 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 # client hangs up between two messages.
                 messages = behaviour(request, context)
                 try:
-                    async for message in messages:
-                        await context.write(message)
+                    async with nullcontext() if public else Standing(partial(self._check, authorization, row)):
+                        async for message in messages:
+                            await context.write(message)
                 finally:
                     await messages.aclose()
             except BaseException as error:  # noqa: BLE001 - always raises
                 await _refuse(context, call, error)
             finally:
-                self._streams -= 1
+                del self._streams[call]
+                self._left(call)
 
         return answer
+
+    def _left(self, call: Call) -> None:
+        if call.counted and call.caller is not None:
+            owner = call.caller.owner_id
+            self._streams_of[owner] -= 1
+            if not self._streams_of[owner]:
+                del self._streams_of[owner]
+
+    async def _check(self, authorization: str | None, row: frozenset[str] | Access) -> Caller:
+        caller = await self._authenticator.authenticate(authorization)
+        if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
+            raise _role_missing(row)
+        return caller
+
+
+def _shed(call: Call) -> None:
+    call.shed = True
+    if call.task is not None:
+        call.task.cancel()
 
 
 def _this_call() -> Call:
@@ -267,8 +331,11 @@ async def _refuse(context: Any, call: Call, error: BaseException) -> None:
         if call.expired and task is not None:
             task.uncancel()
             error = DeadlineExceeded("the service took too long; what it did may have happened")
+        elif call.shed and task is not None:
+            task.uncancel()
+            error = Unavailable("the service ends; try again", reason="SERVICE_ENDS")
         elif task is None or task.cancelling():
-            # The client hung up or the server stops: nobody is there to answer.
+            # The client hung up: nobody is there to answer.
             raise error
         # Otherwise nobody cancelled the call: something that the method awaited was cancelled, which is a
         # fault.
@@ -294,8 +361,16 @@ def _role_missing(row: Any) -> PermissionDenied:
     return PermissionDenied(f"this needs one of the roles {roles}", reason="ROLE_REQUIRED", roles=roles)
 
 
+def _too_many_streams(message: str) -> ResourceExhausted:
+    return ResourceExhausted(message, reason="TOO_MANY_STREAMS", retry_after=_RETRY_STREAMS_AFTER)
+
+
 def _too_large(raw: bytes, most: int) -> RequestTooLarge:
     return RequestTooLarge(f"the request is {len(raw)} bytes, more than {most}", size=len(raw), limit=most)
+
+
+def _missing_request() -> MalformedRequest:
+    return MalformedRequest("the call ended without a request")
 
 
 def _malformed() -> MalformedRequest:

@@ -18,6 +18,7 @@ from structlog.contextvars import bind_contextvars, bound_contextvars, clear_con
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from wfe_servicekit.calls import call_var
+from wfe_servicekit.telemetry.tracing import current_traceparent, tracing
 
 __all__ = [
     "bind_contextvars",
@@ -99,6 +100,9 @@ def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
 def _add_call(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Who calls what. Read when a line is written, so that a call that logs nothing pays nothing."""
+    if tracing() and (own := current_traceparent()):
+        event.setdefault("trace_id", own[3:35])
+        event.setdefault("span_id", own[36:52])
     call = call_var.get()
     if call is not None and call.method:
         event.setdefault("rpc", call.method)

@@ -1,8 +1,8 @@
 """Who may call what: the one table of the public API. A method without a row cannot be called.
 
 viewer reads runs and templates, operator starts and controls runs, author writes templates, approver sees and
-decides gates, admin does everything, identity included. Rows say which role suffices; ownership is checked by
-the services.
+decides gates, admin does everything, identity included; only breakglass bypasses a gate. Rows say which role
+suffices; ownership is checked by the services.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ AUTHENTICATED: Final = Access.AUTHENTICATED
 Policy = Mapping[str, frozenset[str] | Access]
 """Full method name, `/package.Service/Method`, to the roles of which one suffices."""
 
-ROLES: Final = frozenset({"viewer", "operator", "author", "approver", "admin"})
+ROLES: Final = frozenset({"viewer", "operator", "author", "approver", "admin", "breakglass"})
 
 
 def _rows(service: str, roles: frozenset[str] | Access, *methods: str) -> dict[str, frozenset[str] | Access]:
@@ -39,9 +39,10 @@ def _rows(service: str, roles: frozenset[str] | Access, *methods: str) -> dict[s
 _READ = frozenset({"viewer", "operator", "author", "admin"})
 _OPERATE = frozenset({"operator", "admin"})
 _WRITE = frozenset({"author", "admin"})
-_SEE_GATES = frozenset({"approver", "operator", "viewer", "admin"})
+_SEE_GATES = frozenset({"approver", "operator", "viewer", "admin", "breakglass"})
 _DECIDE = frozenset({"approver", "admin"})
 _ADMIN = frozenset({"admin"})
+_BREAK_GLASS = frozenset({"breakglass"})
 
 POLICY: Final[Policy] = {
     **_rows(
@@ -68,10 +69,30 @@ POLICY: Final[Policy] = {
         "SignalWorkflow",
     ),
     **_rows("TemplateService", _READ, "ListTemplates", "GetTemplate", "ListTemplateVersions", "GetTemplateVersion"),
+    **_rows("TemplateService", _READ, "CompareTemplateVersions"),
     **_rows("TemplateService", _WRITE, "CreateTemplate", "UpdateTemplate", "PublishTemplate", "DeprecateTemplate"),
     **_rows("TemplateService", ROLES, "ValidateTemplate"),
-    **_rows("ApprovalService", _SEE_GATES, "ListApprovals", "GetApproval"),
-    **_rows("ApprovalService", _DECIDE, "ApproveWorkflow", "RejectWorkflow"),
+    **_rows("ApprovalService", _SEE_GATES, "ListApprovals", "GetApproval", "CountApprovals", "PreviewApproval"),
+    **_rows(
+        "ApprovalService",
+        _DECIDE,
+        "ApproveWorkflow",
+        "RejectWorkflow",
+        "DecideApproval",
+        "DecideApprovals",
+        "WithdrawVote",
+        "ClaimApproval",
+        "ReleaseApproval",
+        "DelegateApproval",
+        "IssueLink",
+        "CreateDelegation",
+        "ListDelegations",
+        "RevokeDelegation",
+    ),
+    **_rows("ApprovalService", _OPERATE | _DECIDE, "ExtendApproval", "RemindApproval"),
+    **_rows("ApprovalService", _BREAK_GLASS, "BypassApproval"),
+    # The token is the credential.
+    **_rows("LinkService", PUBLIC, "GetLink", "DecideByLink"),
     **_rows("IdentityService", AUTHENTICATED, "GetSelf"),
     **_rows(
         "IdentityService",
@@ -90,8 +111,44 @@ POLICY: Final[Policy] = {
     **_rows("MendingService", _ADMIN, "RetryStep", "CompleteStep", "SkipStep"),
     **_rows("MendingService", _OPERATE, "RerunWorkflow", "BulkWorkflows"),
     **_rows("CallbackService", PUBLIC, "AnswerCallback"),
-    **_rows("BlobService", _READ, "GetBlob"),
+    # Also who sees nothing of a run but its gates: their payloads may be large. Ids of blobs cannot be guessed.
+    **_rows("BlobService", _READ | _SEE_GATES, "GetBlob"),
+    **_rows("ScheduleService", _READ, "ListSchedules", "GetSchedule"),
+    **_rows(
+        "ScheduleService",
+        _OPERATE,
+        "CreateSchedule",
+        "UpdateSchedule",
+        "PauseSchedule",
+        "ResumeSchedule",
+        "DeleteSchedule",
+        "TriggerSchedule",
+    ),
     **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
     **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
+    **_rows("ExplainService", _READ, "ExplainWorkflow", "ExplainQueue"),
+    # Where an owner's events go is the administrator's to say; that they arrive, the operators' to see to.
+    **_rows(
+        "WebhookService",
+        _ADMIN,
+        "CreateWebhook",
+        "DeleteWebhook",
+        "EnableWebhook",
+        "DisableWebhook",
+        "RotateWebhookSecret",
+    ),
+    **_rows(
+        "WebhookService",
+        _OPERATE,
+        "ListWebhooks",
+        "GetWebhook",
+        "PingWebhook",
+        "ListDeliveries",
+        "GetDelivery",
+        "RedeliverWebhook",
+    ),
+    **_rows("HookService", _OPERATE, "CreateHook", "ListHooks", "GetHook", "DeleteHook"),
+    # The signature of the call is its credentials; the use case checks it before anything else.
+    **_rows("HookService", PUBLIC, "ReceiveHook"),
     **_rows("SystemService", PUBLIC, "GetReadiness"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
+from wfe_servicekit.listening import Probes, credentials
 from wfe_servicekit.policy import PUBLIC, Policy
 from wfe_servicekit.settings import ConfigFault, ServiceSettings
 
@@ -28,6 +30,8 @@ ServiceEntry = tuple[Callable[[Any, Any], None], Any, str]
 """The generated `add_…Servicer_to_server`, the servicer, and the full name of its service."""
 
 _HEALTH = "grpc.health.v1.Health"
+#: Seconds before the end of the grace at which calls under way are answered that they did not end.
+_SHED_SECONDS = 1.0
 
 
 class RunningServer:
@@ -35,14 +39,17 @@ class RunningServer:
 
     Attributes:
         port: The port it listens on; 0 before `start`.
+        health_port: The port of the probes; 0 when there is none.
         readiness: Its readiness; served as health service `ready`.
     """
 
-    def __init__(self, server: grpc.aio.Server, settings: ServiceSettings, readiness: Readiness) -> None:
+    def __init__(self, server: grpc.aio.Server, settings: ServiceSettings, readiness: Readiness, guard: Guard) -> None:
         self._server = server
+        self._guard = guard
         self._settings = settings
         self.readiness = readiness
-        self.port = 0
+        self.port = self.health_port = 0
+        self._probes = Probes(readiness)
 
     async def start(self) -> int:
         """Open the port, serve, ping the parts, then write the port file.
@@ -56,9 +63,11 @@ class RunningServer:
         host, wanted = self._settings.grpc_host, self._settings.grpc_port
         address = f"[{host}]:{wanted}" if ":" in host else f"{host}:{wanted}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._open(address)
         except RuntimeError as error:
             raise ConfigFault(f"WFE_GRPC_PORT: cannot listen on {address}: is it in use?") from error
+        if self._settings.health_port is not None:
+            self.health_port = await self._probes.start(host, self._settings.health_port)
         await self._server.start()
         await self.readiness.start()
         if self._settings.grpc_port_file is not None:
@@ -66,11 +75,23 @@ class RunningServer:
         _log.info("serving", host=host, port=self.port)
         return self.port
 
+    def _open(self, address: str) -> int:
+        cert, key = self._settings.grpc_tls_cert, self._settings.grpc_tls_key
+        if cert is None or key is None:
+            return int(self._server.add_insecure_port(address))
+        return int(self._server.add_secure_port(address, credentials(cert, key)))
+
     async def stop(self, grace: float | None = None) -> None:
-        """Refuse new calls, let those under way end within `grace` seconds, cancel the rest. Repeatable."""
+        """Refuse new calls, let those under way end within `grace` seconds, answer the rest Unavailable. Repeatable."""
         await self.readiness.closing()
-        await self._server.stop(self._settings.shutdown_grace_seconds if grace is None else grace)
+        seconds = self._settings.shutdown_grace_seconds if grace is None else grace
+        stopping = asyncio.ensure_future(self._server.stop(seconds))
+        # What grpc itself ends is CANCELLED, which tells nobody to try again.
+        await asyncio.wait({stopping}, timeout=max(seconds - _SHED_SECONDS, seconds / 2))
+        self._guard.shed()
+        await stopping
         await self.readiness.stop()
+        await self._probes.stop()
 
     async def wait(self) -> None:
         """Until the server has stopped."""
@@ -103,7 +124,12 @@ def build_server(
         TypeError: A servicer's method is not async.
     """
     readiness = readiness or Readiness()
-    guard = Guard(authenticator, max_request_bytes=settings.max_request_bytes, max_streams=settings.max_streams)
+    guard = Guard(
+        authenticator,
+        max_request_bytes=settings.max_request_bytes,
+        max_streams=settings.max_streams,
+        max_owner_streams=settings.max_owner_streams,
+    )
     names = [name for _, _, name in servicers]
     _check_policy(names, policy)
     for add, servicer, name in servicers:
@@ -116,7 +142,7 @@ def build_server(
         reflection.enable_server_reflection([*names, _HEALTH, reflection.SERVICE_NAME], server)
     # Last, because it answers for every name it does not know.
     server.add_generic_rpc_handlers((guard,))
-    return RunningServer(server, settings, readiness)
+    return RunningServer(server, settings, readiness, guard)
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -49,6 +49,18 @@ def _nats_url(url: str) -> str:
     return url
 
 
+def _http_url(url: str) -> str:
+    _check_scheme(url, "http", "https")
+    return url
+
+
+def _signals(text: str) -> str:
+    wrong = {one.strip() for one in text.split(",") if one.strip()} - {"traces", "metrics", "logs"}
+    if wrong:
+        raise ValueError(f"{', '.join(sorted(wrong))} is none of traces, metrics, logs")
+    return text
+
+
 class _Environment(EnvSettingsSource):
     """The environment; a list that is no JSON is left to validation, which finds the other faults too."""
 
@@ -66,10 +78,16 @@ class ProcessSettings(BaseSettings):
         nats_url: One URL or several with commas between; user and password go into the other two.
         nats_user: User of the process's role.
         nats_password: Its password.
+        nats_ca: PEM file with the authority of a tls:// server; the system's authorities when absent.
         log_level: Least level that is written.
         log_format: json; console for people; auto is console on a terminal and json otherwise.
         shutdown_grace_seconds: How long calls under way may take to end after a signal.
         drain_seconds: How long to go on serving after readiness was withdrawn, before calls are refused.
+        metrics_host: Address the metrics are served on.
+        metrics_port: Port of `GET /metrics`; 0 takes a free one, absent serves none.
+        otlp_endpoint: Base URL of an OpenTelemetry collector, e.g. http://collector:4318; absent sends nothing.
+        otlp_signals: Which of traces, metrics and logs to send there, with commas.
+        trace_ratio: Part of the traces that begin here and are kept; a caller's own decision is followed.
     """
 
     model_config = SettingsConfigDict(
@@ -91,10 +109,21 @@ class ProcessSettings(BaseSettings):
     nats_url: Annotated[str, AfterValidator(_nats_url)]
     nats_user: str | None = None
     nats_password: SecretStr | None = None
+    nats_ca: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console", "auto"] = "auto"
     shutdown_grace_seconds: float = Field(10.0, ge=0, le=600)
     drain_seconds: float = Field(0.0, ge=0, le=120)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=0, le=65_535)
+    otlp_endpoint: Annotated[str, AfterValidator(_http_url)] | None = None
+    otlp_signals: Annotated[str, AfterValidator(_signals)] = "traces,metrics,logs"
+    trace_ratio: float = Field(0.01, ge=0, le=1)
+
+    @property
+    def signals(self) -> frozenset[str]:
+        """The signals to send, one by one."""
+        return frozenset(one.strip() for one in self.otlp_signals.split(",") if one.strip())
 
 
 class ServiceSettings(ProcessSettings):
@@ -104,21 +133,36 @@ class ServiceSettings(ProcessSettings):
         database_url: Postgres, `postgresql://…`.
         grpc_host: Address to listen on.
         grpc_port: Port to listen on; 0 takes a free one.
+        grpc_tls_cert: PEM file of the port's certificate chain, read anew when it changes; plain text when absent.
+        grpc_tls_key: PEM file of its key.
+        health_port: Port that serves grpc.health.v1 alone, without TLS, for probes that cannot do TLS; none when
+            absent. The main port serves it too.
         grpc_port_file: File the port is written to once it is open; appears whole or not at all.
         oidc_file: JSON file with the issuers whose tokens are accepted; none when absent.
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time.
+        max_owner_streams: The same for one owner.
         reflection: Whether gRPC reflection is served.
     """
 
     database_url: Annotated[SecretStr, AfterValidator(_database_url)]
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(0, ge=0, le=65_535)
+    grpc_tls_cert: Path | None = None
+    grpc_tls_key: Path | None = None
+    health_port: int | None = Field(None, ge=0, le=65_535)
     grpc_port_file: Path | None = None
     oidc_file: Path | None = None
     max_request_bytes: int = Field(4 << 20, ge=1 << 10, le=64 << 20)
     max_streams: int = Field(1_000, ge=1, le=100_000)
+    max_owner_streams: int = Field(200, ge=1)
     reflection: bool = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.grpc_tls_cert is None) != (self.grpc_tls_key is None):
+            raise ValueError("WFE_GRPC_TLS_CERT and WFE_GRPC_TLS_KEY go together")
+        return self
 
 
 def faults_of(error: ValidationError, cls: type[BaseSettings]) -> list[str]:

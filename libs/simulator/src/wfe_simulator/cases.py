@@ -19,7 +19,7 @@ _STEP = ("status", "output", "error", "attempts", "count", "input")
 _KINDS = ("output", "echo", "error", "decision", "payload", "failed", "answer", "calls")
 _OUTCOME = (*_KINDS, "takes", "comment", "by", "signal", "after")
 _ERROR = ("code", "message", "details", "retryable", "retry_after")
-_DECISIONS = ("approve", "reject", "expire")
+_DECISIONS = ("approve", "reject", "revise", "expire")
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,62}", re.ASCII)
 _MEND = "Write {output: ...}, {echo: true}, {error: HTTP_503}, {decision: approve}, {payload: ...} or a list of them."
 

@@ -74,7 +74,7 @@ class Decide:
     """Somebody decides a gate, or nobody does.
 
     Attributes:
-        outcome: approve, reject or expire.
+        outcome: approve, reject, revise or expire.
         by: Who.
         after: Seconds after the gate opened; a gate that expires before that does.
     """

@@ -24,7 +24,7 @@ from wfe_engine.kinds.waiting import callback_name
 from wfe_engine.plan import Cel, Plan
 from wfe_engine.state import ENDED, READY, WAITING, WAITING_APPROVAL, Fault, RunState
 from wfe_engine.turn import Env
-from wfe_engine.values import SEALED, ExpressionFault, Values
+from wfe_engine.values import SEALED, ExpressionFault, Values, record_key
 from wfe_language import CelEvaluator, ExpressionError, check_input
 
 from wfe_simulator.mocks import Answers, Calls, Decide, Fails, Gives, Mocks, Request, Silence, Tells
@@ -132,6 +132,10 @@ class _World:
         decision = decide(self._plan, self._state, command, env)
         self._state = decision.state
         self._events += [(event, self._now - self._begin) for event in decision.events]
+        for gone in decision.effects.revised:
+            again = record_key(gone.scope, gone.path.rpartition("/")[2])
+            for key in [key for key in self._values.records if key == again or key.startswith(gone.prefix)]:
+                del self._values.records[key]
         self._values.records.update(decision.added)
         self._values.signals.update(decision.signals)
         for no, (given, params) in decision.entered.items():
@@ -266,12 +270,14 @@ class _World:
         outcome = self._mocks.outcome(Request(gate.path, gate.iteration, "approval", row.input, 1))
         if not isinstance(outcome, Decide):
             raise TypeError(f"{gate.path} is an approval step; it is decided, it gives no output: decision: approve")
-        decided = self._now + outcome.after
+        decided = max(self._now, gate.opens_at or 0.0) + outcome.after
         if gate.expires_at is not None and (outcome.outcome == "expire" or decided >= gate.expires_at):
-            closed = cmd.GateClosed(gate=gate.id, outcome=gate.on_expiry, expired=True)
+            closed = cmd.GateClosed(gate=gate.id, outcome=gate.on_expiry, expired=True, branch=gate.branch)
             decided = gate.expires_at
         elif outcome.outcome == "expire":
             raise TypeError(f"{gate.path} does not expire; its approval has no expires")
+        elif outcome.outcome == "revise" and (row.input.get("policy") or {}).get("revise") is None:
+            raise TypeError(f"{gate.path} sends nothing back; its approval has no revise")
         else:
             closed = cmd.GateClosed(
                 gate=gate.id, outcome=outcome.outcome, decided_by=outcome.by, comment=outcome.comment

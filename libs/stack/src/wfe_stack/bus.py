@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from wfe_bus.connection import Refused, probe
 from wfe_bus.subjects import PERMISSIONS
 
 from wfe_stack.faults import StackFault
@@ -50,7 +51,7 @@ def write_config(path: Path, port: int, passwords: dict[str, str]) -> None:
 
 
 async def reach(urls: str) -> None:
-    """Look whether one of somebody else's servers accepts connections.
+    """Look whether one of somebody else's servers lets us in.
 
     Args:
         urls: One URL or several with commas between.
@@ -65,10 +66,13 @@ async def reach(urls: str) -> None:
             _, writer = await asyncio.wait_for(
                 asyncio.open_connection(parts.hostname, parts.port or _PORT), REACH_SECONDS
             )
+            writer.close()
+            await probe(url.strip(), REACH_SECONDS)
         except (OSError, ValueError) as fault:  # a timeout is an OSError
             why = getattr(fault, "strerror", None) or str(fault) or "no answer"
+        except Refused as fault:
+            why = str(fault)
         else:
-            writer.close()
             return
     raise StackFault(f"the bus cannot be reached: {why}; look at WFE_NATS_URL")
 

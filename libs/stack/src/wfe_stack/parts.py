@@ -25,6 +25,7 @@ class Part:
         environment: Whole environment of the process.
         port: TCP port that accepts connections once the part is up; None when there is none.
         host: Address of the port.
+        metrics: Port of its metrics on loopback; 0 when it serves none.
         rank: Parts of a lower rank end first.
         stop_seconds: How long it may take to end before it is killed.
     """
@@ -34,6 +35,7 @@ class Part:
     environment: Mapping[str, str] = field(repr=False)
     port: int | None = None
     host: str = LOOPBACK
+    metrics: int = 0
     rank: int
     stop_seconds: float = 10.0
 
@@ -50,6 +52,7 @@ class Plan:
         scheduler_ports: One for each scheduler.
         approvals_ports: One for each approvals service.
         nats_port: Of the own NATS server.
+        metrics_ports: By part; empty when none are served.
         passwords: NATS passwords by role; empty for somebody else's server.
         database_url: Of the run store.
     """
@@ -61,6 +64,7 @@ class Plan:
     scheduler_ports: tuple[int, ...]
     approvals_ports: tuple[int, ...]
     nats_port: int
+    metrics_ports: dict[str, int]
     passwords: dict[str, str] = field(repr=False)
     database_url: str = field(repr=False)
 
@@ -84,9 +88,19 @@ def reserve(settings: StackSettings, folder: Folder, ports: Ports, passwords: di
         scheduler_ports=tuple(ports.reserve() for _ in range(settings.schedulers)),
         approvals_ports=tuple(ports.reserve() for _ in range(settings.approvals)),
         nats_port=ports.reserve() if settings.nats_url is None else 0,
+        metrics_ports={name: ports.reserve() for name in _measured(settings)} if settings.metrics else {},
         passwords=passwords,
         database_url=settings.database_url or "",
     )
+
+
+def _measured(settings: StackSettings) -> list[str]:
+    roles = (("scheduler", settings.schedulers), ("approvals", settings.approvals), ("executor", settings.executors))
+    return ["gateway", *(_name(role, number) for role, count in roles for number in range(1, count + 1))]
+
+
+def _name(role: str, number: int) -> str:
+    return role if number == 1 else f"{role}-{number}"
 
 
 def with_database(plan: Plan, url: str) -> Plan:
@@ -117,12 +131,22 @@ def gateway(plan: Plan) -> Part:
         "WFE_GATEWAY_SCHEDULER": _addresses(plan.scheduler_ports),
         "WFE_GATEWAY_APPROVALS": _addresses(plan.approvals_ports),
     }
+    metrics = plan.metrics_ports.get("gateway", 0)
+    if metrics:
+        environment |= {
+            "WFE_GATEWAY_ADMIN": f"unix:{plan.folder.path / 'envoy-admin.sock'}",
+            "WFE_GATEWAY_METRICS_HOST": LOOPBACK,
+            "WFE_GATEWAY_METRICS_PORT": str(metrics),
+        }
+    if (otlp := environment.get("WFE_OTLP_ENDPOINT")) is not None:
+        environment.setdefault("WFE_GATEWAY_OTLP_ENDPOINT", otlp)
     return Part(
         name="gateway",
         arguments=(program("wfe-gateway"),),
         environment=environment,
         port=plan.rest_port,
         host=settings.host,
+        metrics=metrics,
         rank=0,
     )
 
@@ -142,7 +166,8 @@ def services(plan: Plan) -> list[Part]:
         for number, port in enumerate(plan.scheduler_ports, 1)
     ]
     parts += [
-        _service(plan, "approvals", number, port, database) for number, port in enumerate(plan.approvals_ports, 1)
+        _service(plan, "approvals", number, port, {**database, **sealing})
+        for number, port in enumerate(plan.approvals_ports, 1)
     ]
     parts += [_service(plan, "executor", number, None, executing) for number in range(1, settings.executors + 1)]
     return parts
@@ -150,12 +175,17 @@ def services(plan: Plan) -> list[Part]:
 
 def _service(plan: Plan, role: str, number: int, port: int | None, environment: Mapping[str, str]) -> Part:
     listening = {} if port is None else {"WFE_GRPC_HOST": LOOPBACK, "WFE_GRPC_PORT": str(port)}
+    name = _name(role, number)
+    metrics = plan.metrics_ports.get(name, 0)
+    if metrics:
+        listening |= {"WFE_METRICS_HOST": LOOPBACK, "WFE_METRICS_PORT": str(metrics)}
     drain = plan.settings.drain_seconds if role == "executor" else 0.0
     return Part(
-        name=role if number == 1 else f"{role}-{number}",
+        name=name,
         arguments=(program(f"wfe-{role}"),),
         environment={**_environment(plan, role), **listening, **environment},
         port=port,
+        metrics=metrics,
         # Executors hand in their last reports to a scheduler that is still there.
         rank=1 if role == "executor" else 2,
         stop_seconds=10.0 + drain,
@@ -167,6 +197,7 @@ def _environment(plan: Plan, role: str = "") -> dict[str, str]:
     settings = plan.settings
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WFE_GRPC_")}
     environment.pop("WFE_DATABASE_URL", None)
+    environment.pop("WFE_METRICS_PORT", None)
     environment |= {"WFE_LOG_LEVEL": settings.log_level, "WFE_LOG_FORMAT": "json", "PYTHONUNBUFFERED": "1"}
     environment[MARK] = str(plan.folder.path)
     if role in PERMISSIONS:

@@ -106,7 +106,8 @@ class Process:
             how = f"was ended by {signal.Signals(-code).name}"
         else:
             how = f"ended with exit code {code}"
-        said = self.last_words()
+        # Nobody who is killed says why.
+        said = self.last_words() if code != -signal.SIGKILL else ""
         return f"{how}: {said}" if said else how
 
     def last_words(self) -> str:

@@ -20,8 +20,8 @@ import aiohttp
 REPEAT_SECONDS = 20.0
 _PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE = 2.0
-#: Answers after which the same call may succeed a moment later.
-_PASSING = frozenset({429, 502, 503, 504})
+#: Answers after which the same call may succeed a moment later. 499: the service ended as the call arrived.
+_PASSING = frozenset({429, 499, 502, 503, 504})
 ENDED = frozenset({"completed", "failed", "cancelled"})
 
 

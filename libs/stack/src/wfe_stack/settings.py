@@ -38,6 +38,7 @@ class StackSettings:
         restarts: Whether a part that ends by itself is started again.
         log_level: Of the services: debug, info, warning or error.
         drain_seconds: How long an executor may finish what it runs when the stack stops.
+        metrics: Whether every process serves its metrics, on a free port of loopback each.
     """
 
     folder: Path
@@ -57,6 +58,7 @@ class StackSettings:
     restarts: bool = True
     log_level: str = "info"
     drain_seconds: float = 5.0
+    metrics: bool = False
 
 
 def home(environment: Mapping[str, str] = os.environ) -> Path:

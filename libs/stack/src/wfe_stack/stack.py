@@ -77,6 +77,12 @@ class Stack:
         return f"{found.host}:{found.port}"
 
     @property
+    def metrics(self) -> dict[str, str]:
+        """URLs of the parts' metrics, by part; empty when none are served."""
+        keepers = self._keepers.items()
+        return {name: f"http://127.0.0.1:{k.part.metrics}/metrics" for name, k in keepers if k.part.metrics}
+
+    @property
     def database_url(self) -> str:
         """URL of the run store."""
         return self._planned.database_url
@@ -246,7 +252,15 @@ class Stack:
             self._store.keep()
             for keeper in self._keepers.values():
                 keeper.keep()
-        address = {"url": self.url, "grpc": self.grpc, "process": os.getpid()}
+        # Only this account can read the file.
+        address = {
+            "url": self.url,
+            "grpc": self.grpc,
+            "database": self.database_url,
+            "nats": self.nats_url,
+            "metrics": self.metrics,
+            "process": os.getpid(),
+        }
         write_private(folder.address, json.dumps(address) + "\n")
 
     async def _await_first_ready(self) -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
+from wfe_store import schema_webhooks  # its tables are of the metadata too
 from wfe_store.migrate import migrate
 from wfe_store.schema import METADATA
 
@@ -37,7 +38,11 @@ TEST_SETTINGS = {
 
 
 #: Tables others refer to, in the order they can be emptied in.
-_REFERRED = ("group_members", "api_keys", "secrets", "template_versions", "templates", "groups", "principals", "owners")
+_REFERRED = (
+    schema_webhooks.webhooks.name,
+    schema_webhooks.hooks.name,
+    *("group_members", "api_keys", "secrets", "template_versions", "templates", "groups", "principals", "owners"),
+)
 
 
 @pytest.fixture(scope="session")

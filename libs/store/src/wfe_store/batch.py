@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace
 from wfe_engine.effects import Dispatch, Effects, Redispatch
-from wfe_engine.events import Event, encode_event
+from wfe_engine.events import Event, GateNoted, RunCreated, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
+from wfe_store import statements_gates as gate_sql
 from wfe_store.blobs import INLINE_BYTES, out_of_line
-from wfe_store.statements import Part
+from wfe_store.gate_policy import Policy
+from wfe_store.part import Part
 
 _encode = msgspec.json.encode
+_decode = msgspec.json.decode
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -109,27 +114,34 @@ class Rows:
         return [encode(column) for encode, column in zip(self.part.encoders, columns, strict=True)]
 
 
+def _nobody(_owner: UUID) -> bool:
+    return False
+
+
 class Batch:
     """The rows of a cycle, by part.
 
     Args:
         now: Moment of everything in it; Unix seconds by the run store's clock.
+        told_outside: Whether events of an owner may have to be told outside: it has subscriptions, as far as is known.
     """
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, told_outside: Callable[[UUID], bool] = _nobody) -> None:
         self.now = now
+        self._told_outside = told_outside
         self.runs = Rows(sql.RUNS)
         self.keys = Rows(sql.KEYS)
         self.new_runs = Rows(sql.NEW_RUNS)
         self.sealed = Rows(sql.SEALED)
         self.copies = Rows(sql.COPIES)
         self.blobs = Rows(sql.BLOBS)
-        self.gates_off = Rows(sql.GATES_OFF)
+        self.gates_off = Rows(gate_sql.GATES_OFF)
         self.changes = Rows(sql.CHANGES)
         self.again = Rows(sql.AGAIN)
         self.finished = Rows(sql.FINISHED)
         self.rolled_back = Rows(sql.ROLLED_BACK)
         self.undone = Rows(sql.UNDONE)
+        self.revised = Rows(gate_sql.REVISED)
         self.steps = Rows(sql.STEPS)
         self.redispatch = Rows(sql.REDISPATCH)
         self.dispatch = Rows(sql.DISPATCH)
@@ -137,8 +149,9 @@ class Batch:
         self.release = Rows(sql.RELEASE)
         self.timers_off = Rows(sql.TIMERS_OFF)
         self.timers = Rows(sql.TIMERS)
-        self.gates = Rows(sql.GATES)
-        self.told = Rows(sql.TOLD)
+        self.gates = Rows(gate_sql.GATES)
+        self.told = Rows(gate_sql.TOLD)
+        self.noted = Rows(gate_sql.NOTED)
         self.signals = Rows(sql.SIGNALS)
         self.children_done = Rows(sql.CHILDREN_DONE)
         self.children = Rows(sql.CHILDREN)
@@ -146,25 +159,33 @@ class Batch:
         self.children_ended = Rows(sql.CHILDREN_ENDED)
         self.snapshots = Rows(sql.SNAPSHOTS)
         self.events = Rows(sql.EVENTS)
+        self.outbox = Rows(sql.OUTBOX)
 
     def parts(self) -> list[Rows]:
         """Those that have rows, in the order of locks: runs first, then what hangs on them."""
         every = (
             self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.blobs, self.gates_off, self.changes,
-            self.again, self.finished, self.rolled_back, self.undone, self.steps, self.redispatch, self.dispatch,
-            self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.signals,
-            self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots, self.events,
+            self.again, self.finished, self.rolled_back, self.undone, self.revised, self.steps, self.redispatch,
+            self.dispatch, self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.noted,
+            self.signals, self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots,
+            self.events, self.outbox,
         )  # fmt: skip
         return [part for part in every if part.rows]
 
     def add(self, write: RunWrite) -> None:
         """Take in one run's decisions. Runs must be added in the order of their ids: it is the order of locks."""
-        self._run(write)
+        given = self._run(write)
         run = write.run.bytes
         seq = write.first_seq
         for event, actor, reason in write.events:
+            if isinstance(event, GateNoted):  # it happened before, and somebody else did it
+                actor, reason = event.by, event.comment
+            if type(given) is str and isinstance(event, RunCreated):
+                event = replace(event, input=msgspec.json.decode(given))
             self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
             seq += 1
+        if seq > write.first_seq and self._told_outside(write.owner):
+            self.outbox.add(write.owner, run, write.first_seq, seq - 1)
         for effects in write.effects:
             self._effects(write, effects)
         if write.is_child and write.state.status in ENDED:
@@ -176,7 +197,8 @@ class Batch:
             else:
                 self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request)
 
-    def _run(self, write: RunWrite) -> None:
+    def _run(self, write: RunWrite) -> str | bytes | None:
+        """The run's own row; gives what stands in it for the input of a new run: text for a reference."""
         state = write.state
         ended = state.status in ENDED
         output = self._value(write.run, write.effects[-1].output) if ended and write.effects else None
@@ -187,13 +209,15 @@ class Batch:
             self.runs.add(
                 write.run, write.expected, write.version, status, shown_phase(state), state.reason, state.seq,
                 state.epoch, text, output, error, ended,
+                state.start_at is None,
             )  # fmt: skip
-            return
+            return None
+        given = self._value(write.run, new.input)
         self.new_runs.add(
             write.run, new.owner, new.template, new.template_name, new.template_version, status, state.reason,
-            write.version, state.seq, state.epoch, text, new.input, output, error, new.labels,
+            write.version, state.seq, state.epoch, text, given, output, error, new.labels,
             new.trigger, new.created_by, new.forked_from, new.forked_snapshot, new.parent, new.parent_no or None,
-            new.created_at, ended,
+            new.created_at, ended, state.start_at,
         )  # fmt: skip
         if new.parent is not None:
             self.children_begun.add(write.run)
@@ -203,6 +227,7 @@ class Batch:
             self.sealed.add(write.run, name, ciphertext)
         if new.forked_from is not None:
             self.copies.add(write.run, new.forked_from, new.copied_seq, _encode(new.not_copied))
+        return given
 
     def _effects(self, write: RunWrite, effects: Effects) -> None:
         run = write.run.bytes
@@ -220,16 +245,15 @@ class Batch:
             queue_deadline, total_deadline = _deadlines(r)
             self.redispatch.add(
                 run, r.no, write.owner, r.path, r.scope, r.iteration, r.visit, r.epoch, r.kind, r.queue, write.priority,
-                r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at,
-                queue_deadline, total_deadline, self._value(write.run, r.request),
+                r.sealed, r.max_attempts, _encode(r.clocks), fence_of(write.version), r.available_at, queue_deadline,
+                total_deadline, self._value(write.run, r.request), UUID(r.approval) if r.approval else None, r.digest,
             )  # fmt: skip
         for a in effects.again:
             self.again.add(run, a.no, a.fence, fence_of(write.version), a.attempt, a.available_at, a.error)
         for f in effects.finished:
             self.finished.add(
                 run, f.no, f.fence, f.status, f.seq, f.attempts, self._value(write.run, f.output), f.error,
-                f.executor,
-                f.started_at, f.stop,
+                f.executor, f.started_at, f.stop,
             )  # fmt: skip
         for no, due in effects.timers.items():
             if due is None:
@@ -245,6 +269,7 @@ class Batch:
             write.run, d.no, write.owner, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue,
             write.priority, self._value(write.run, d.request), d.sealed, d.max_attempts, _encode(d.clocks),
             fence_of(write.version) + (1 if executor else 0), d.available_at, queue_deadline, total_deadline, executor,
+            UUID(d.approval) if d.approval else None, d.digest,
         )  # fmt: skip
 
     def _value(self, run: UUID, data: bytes | None) -> str | bytes | None:
@@ -256,15 +281,24 @@ class Batch:
     def _rare(self, write: RunWrite, effects: Effects) -> None:
         run = write.run.bytes
         for g in effects.gates:
+            policy = Policy.parse(g.policy.decode())
+            agenda = _decode(g.agenda)
+            # What can be edited is edited where it lies.
+            payload = g.payload if policy.form.get("editable") else self._value(write.run, g.payload)
             self.gates.add(
-                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, g.payload,
-                g.policy, g.digest, write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at,
-                g.on_expiry,
+                UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, payload, g.policy, g.digest,
+                write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at, g.on_expiry,
+                _encode(policy.who()), _encode(policy.exclude), g.risk, g.bound, g.round, g.opens_at,
+                float(agenda[0][0]) if agenda else None, g.agenda, g.branch,
             )  # fmt: skip
         for close in effects.closed_gates:
-            self.gates_off.add(UUID(close.id), close.status)
+            self.gates_off.add(UUID(close.id), close.status, close.decided)
         for gate in effects.told:
             self.told.add(UUID(gate))
+        for gate, upto in effects.noted:
+            self.noted.add(UUID(gate), upto)
+        for again in effects.revised:
+            self.revised.add(run, again.seq, again.scope, again.path, again.prefix)
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state)
         for signal in effects.signals:

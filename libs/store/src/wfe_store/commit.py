@@ -11,13 +11,14 @@ import msgspec
 import psycopg
 
 from wfe_store import statements as sql
+from wfe_store import statements_gates as gate_sql
 from wfe_store.batch import Batch, Rows
-from wfe_store.statements import Part
+from wfe_store.part import Part
 from wfe_store.wire import Wire
 
 #: Parts that read or write rows which another part of the same transaction may have written before. All parts of one
 #: statement see what was there before it, so these are statements of their own.
-_APART = frozenset({sql.COPIES, sql.ROLLED_BACK, sql.UNDONE, sql.REDISPATCH, sql.HOLD, sql.RELEASE})
+_APART = frozenset({sql.COPIES, sql.ROLLED_BACK, sql.UNDONE, gate_sql.REVISED, sql.REDISPATCH, sql.HOLD, sql.RELEASE})
 
 _moment = struct.Struct(">d").pack
 _decode_stopped = msgspec.json.Decoder(list[tuple[UUID, int, int, str, str]]).decode

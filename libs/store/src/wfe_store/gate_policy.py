@@ -1,15 +1,18 @@
-"""Who may decide a gate. No I/O; the same rules stand in SQL in `wfe_store.gates`."""
+"""Who may decide a gate, and what a decision needs. No I/O; the inbox asks the same of `gates.who` in SQL."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 #: Roles of which a decider needs one, whatever the gate says; a key narrowed to others cannot decide.
 DECIDER_ROLES = frozenset({"approver", "admin"})
+#: Of a gate that says nothing else.
+DEFAULT_EXCLUDE = ("run_starter",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,57 +33,196 @@ class Decider:
     roles: frozenset[str]
     groups: frozenset[str]
 
+    @property
+    def tokens(self) -> list[str]:
+        """What of `gates.who` means this one; empty for who decides nothing."""
+        if not self.roles & DECIDER_ROLES:
+            return []
+        # A service account decides only where it is named: whoever writes a bot's name means it.
+        if self.kind == "service":
+            return [f"u:{self.name}"]
+        return [
+            "*",
+            f"u:{self.name}",
+            *(f"g:{g}" for g in sorted(self.groups)),
+            *(f"r:{r}" for r in sorted(self.roles)),
+        ]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """A gate's policy. With all lists empty every approver of the owner may decide.
+class Block:
+    """So many of these must approve. With all lists empty every approver of the owner is meant.
 
     Attributes:
-        users: Names of principals.
-        groups: Names of groups.
-        roles: Roles.
-        exclude_starter: Whether the one who started the run may not decide, even if named.
+        users, groups, roles: Names.
+        count: Approvals it needs.
     """
 
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
-    exclude_starter: bool = True
-
-    @classmethod
-    def parse(cls, text: str) -> Policy:
-        """The policy of its JSON text.
-
-        Its values may come from expressions, so nothing is taken for granted: a single name stands for a list
-            of
-        one, what is no name matches nobody, and only `false` lets the starter decide.
-        """
-        plain: Any = json.loads(text)
-        if not isinstance(plain, dict):
-            return cls(users=("",))
-        return cls(
-            users=_names(plain.get("users")),
-            groups=_names(plain.get("groups")),
-            roles=_names(plain.get("roles")),
-            exclude_starter=plain.get("exclude_starter", True) is not False,
-        )
+    count: int = 1
 
     def admits(self, decider: Decider) -> bool:
-        """Whether the decider is among the approvers; that he started the run is not looked at."""
+        """Whether the decider counts for it."""
         if not decider.roles & DECIDER_ROLES:
             return False
         if decider.name in self.users:
             return True
-        # A service account decides only where it is named: whoever writes a bot's name means it.
         if decider.kind == "service":
             return False
         if not (self.users or self.groups or self.roles):
             return True
         return _meet(self.groups, decider.groups) or _meet(self.roles, decider.roles)
 
+    def tokens(self) -> tuple[str, ...]:
+        """What stands for it in `gates.who`."""
+        if not (self.users or self.groups or self.roles):
+            return ("*",)
+        named = [("u", self.users), ("g", self.groups), ("r", self.roles)]
+        return tuple(f"{kind}:{name}" for kind, names in named for name in names if name and "\0" not in name)
+
+    def grown(self, other: Block) -> Block:
+        """With everybody of another block as well."""
+        if not (self.users or self.groups or self.roles):
+            return self
+        return Block(
+            users=self.users + other.users,
+            groups=self.groups + other.groups,
+            roles=self.roles + other.roles,
+            count=self.count,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """A gate's policy.
+
+    Attributes:
+        blocks: All of them must be met, and nobody counts for two.
+        exclude: Who may not decide though he is named: run_starter, previous_approvers, template_publisher.
+        reject_count: Rejections that close it.
+        reject_outcomes: What a rejection may mean: fail, branch:NAME, revise; the first unless one is named.
+        reason_required: A rejection must say why.
+        options: Codes of which a rejection names one; empty for none.
+        max_rounds: Revisions it may ask for; 0 when it may not.
+        form: schema, payload, editable, limits; empty without a form.
+        escalate: In order: ("add" or "replace", who).
+        delegation: eligible: a delegate must be an approver himself; anyone: he decides with the other's standing.
+        bypass: Whether it can be bypassed at all.
+    """
+
+    blocks: tuple[Block, ...] = (Block(),)
+    exclude: tuple[str, ...] = DEFAULT_EXCLUDE
+    reject_count: int = 1
+    reject_outcomes: tuple[str, ...] = ("fail",)
+    reason_required: bool = False
+    options: tuple[str, ...] = ()
+    max_rounds: int = 0
+    form: dict[str, Any] = field(default_factory=dict, hash=False)
+    escalate: tuple[tuple[str, Block], ...] = ()
+    delegation: str = "eligible"
+    bypass: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Policy:
+        """The policy of its JSON text.
+
+        Its values may come from expressions, so nothing is taken for granted: a single name stands for a list of
+        one, what is no name matches nobody, and only `false` lets the starter decide.
+        """
+        return _parsed(text)
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Everybody named by name."""
+        return _all(block.users for block in self.blocks)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Every group named."""
+        return _all(block.groups for block in self.blocks)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Every role named."""
+        return _all(block.roles for block in self.blocks)
+
+    @property
+    def exclude_starter(self) -> bool:
+        """Whether the one who started the run may not decide, even if named."""
+        return "run_starter" in self.exclude
+
+    @property
+    def need(self) -> int:
+        """Approvals in all."""
+        return sum(block.count for block in self.blocks)
+
+    def at(self, level: int) -> tuple[Block, ...]:
+        """The blocks after so many escalations."""
+        blocks = self.blocks
+        for how, who in self.escalate[:level]:
+            if how == "add":
+                blocks = tuple(block.grown(who) for block in blocks)
+            else:
+                blocks = tuple(
+                    Block(users=who.users, groups=who.groups, roles=who.roles, count=block.count) for block in blocks
+                )
+        return blocks
+
+    def who(self, level: int = 0) -> tuple[str, ...]:
+        """`gates.who` after so many escalations."""
+        return _all(block.tokens() for block in self.at(level))
+
+    def admits(self, decider: Decider, level: int = 0) -> bool:
+        """Whether the decider is among the approvers; what bars him otherwise is not looked at."""
+        return any(block.admits(decider) for block in self.at(level))
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Policy:
+    plain: Any = json.loads(text)
+    if not isinstance(plain, dict):
+        return Policy(blocks=(Block(users=("",)),))
+    if "blocks" not in plain:  # as gates had it before they had blocks
+        exclude = () if plain.get("exclude_starter", True) is False else DEFAULT_EXCLUDE
+        return Policy(blocks=(_block(plain),), exclude=exclude)
+    reject = plain.get("reject") or {}
+    return Policy(
+        blocks=tuple(_block(block) for block in plain["blocks"]),
+        exclude=tuple(plain.get("exclude", DEFAULT_EXCLUDE)),
+        reject_count=int(reject.get("count", 1)),
+        reject_outcomes=tuple(reject.get("outcomes") or ("fail",)),
+        reason_required=reject.get("reason") == "required",
+        options=tuple(reject.get("options") or ()),
+        max_rounds=int((plain.get("revise") or {}).get("max_rounds", 0)),
+        form=plain.get("form") or {},
+        escalate=tuple(_level(step) for step in plain.get("escalate") or ()),
+        delegation=str(plain.get("delegation") or "eligible"),
+        bypass=plain.get("bypass", True) is not False,
+    )  # fmt: skip
+
+
+def _level(step: dict[str, Any]) -> tuple[str, Block]:
+    how = "add" if "add" in step else "replace"
+    return how, _block(step.get(how) or {})
+
+
+def _block(plain: dict[str, Any]) -> Block:
+    return Block(
+        users=_names(plain.get("users")),
+        groups=_names(plain.get("groups")),
+        roles=_names(plain.get("roles")),
+        count=int(plain.get("count", 1)),
+    )
+
 
 def _meet(named: Collection[str], held: frozenset[str]) -> bool:
     return any(name in held for name in named)
+
+
+def _all(names: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for some in names for name in some))
 
 
 def _names(value: Any) -> tuple[str, ...]:

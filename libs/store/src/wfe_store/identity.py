@@ -32,6 +32,7 @@ class Principal:
         owner: Name of its owner.
         disabled_at: When it was shut out; None while it may call.
         created_at: When it was made.
+        acts_for: The person an agent or a service account works for; what it starts, that person has started.
         groups: Names of its groups, in order.
     """
 
@@ -43,6 +44,7 @@ class Principal:
     owner: str
     disabled_at: datetime | None
     created_at: datetime
+    acts_for: UUID | None
     groups: tuple[str, ...]
 
 
@@ -100,6 +102,7 @@ _PRINCIPALS = select(
     owners.c.name,
     principals.c.disabled_at,
     principals.c.created_at,
+    principals.c.acts_for,
     _MEMBERSHIPS,
 ).select_from(principals.join(owners, owners.c.id == principals.c.owner_id))
 
@@ -111,19 +114,30 @@ class Identity:
         self._database = database
 
     async def create_principal(
-        self, owner_id: UUID, *, name: str, kind: str, roles: Sequence[str], subject: str | None = None
+        self,
+        owner_id: UUID,
+        *,
+        name: str,
+        kind: str,
+        roles: Sequence[str],
+        subject: str | None = None,
+        acts_for: UUID | None = None,
     ) -> Principal:
         """Add a principal.
 
         Raises:
+            NotFound: The owner has nobody for it to act for.
             AlreadyExists: The owner has one of that name (PRINCIPAL_NAME_TAKEN) or subject (SUBJECT_TAKEN).
         """
         principal_id = uuid4()
         async with self._database.connection() as connection:
+            if acts_for is not None:
+                await self._get_principal(connection, owner_id, acts_for)
             try:
                 await connection.execute(
-                    "INSERT INTO principals (id, owner_id, name, kind, roles, subject) VALUES (%s, %s, %s, %s, %s, %s)",
-                    (principal_id, owner_id, name, kind, list(roles), subject),
+                    "INSERT INTO principals (id, owner_id, name, kind, roles, subject, acts_for)"
+                    " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                    (principal_id, owner_id, name, kind, list(roles), subject, acts_for),
                 )
             except errors.UniqueViolation as fault:
                 if fault.diag.constraint_name == "principals_owner_id_subject_key":
@@ -294,10 +308,11 @@ def _principal(
     owner: str,
     disabled_at: datetime | None,
     created_at: datetime,
+    acts_for: UUID | None,
     memberships: Sequence[str],
 ) -> Principal:
     return Principal(
-        principal_id, name, kind, tuple(roles), subject, owner, disabled_at, created_at, tuple(memberships)
+        principal_id, name, kind, tuple(roles), subject, owner, disabled_at, created_at, acts_for, tuple(memberships)
     )
 
 

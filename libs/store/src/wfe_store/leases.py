@@ -21,7 +21,7 @@ FAILING_SECONDS = 10.0
 
 
 class ClaimedStep(msgspec.Struct, frozen=True):
-    """A dispatch row that was just leased."""
+    """A dispatch row that was just leased; `waited` is how many seconds it had been ready."""
 
     run: UUID
     no: int
@@ -38,6 +38,9 @@ class ClaimedStep(msgspec.Struct, frozen=True):
     max_attempts: int
     clocks: str
     total_deadline: float | None
+    approval: str
+    digest: str
+    waited: float = 0.0
 
 
 # Owners take turns: the first step of each comes before the second of any, within one priority. The owners that have
@@ -70,7 +73,8 @@ UPDATE dispatch q SET executor_id = %(executor)s, leased_at = clock_timestamp(),
     queue_deadline = NULL
 FROM picked p WHERE q.run_id = p.run_id AND q.no = p.no
 RETURNING q.run_id, q.no, q.fence, q.owner_id, q.path, q.iteration, q.visit, q.epoch, q.kind, q.request, q.sealed,
-    q.attempt, q.max_attempts, q.clocks, extract(epoch FROM q.total_deadline)::float8
+    q.attempt, q.max_attempts, q.clocks, extract(epoch FROM q.total_deadline)::float8,
+    coalesce(q.approval_id::text, ''), q.digest, extract(epoch FROM clock_timestamp() - q.available_at)::float8
 """
 
 
@@ -255,19 +259,20 @@ class Due(msgspec.Struct, kw_only=True):
 
 async def sweep(connection: Connection, limit: int = 500) -> Due:
     """Everything whose moment has come, from the indexes made for it. Changes nothing."""
+    # Not clock_timestamp(): it may differ from row to row, so no index is searched by it, and all of it is read.
     async with connection.pipeline():
         timers = await connection.execute(
-            "SELECT run_id, no, extract(epoch FROM due_at)::float8 FROM timers WHERE due_at <= clock_timestamp()"
+            "SELECT run_id, no, extract(epoch FROM due_at)::float8 FROM timers WHERE due_at <= statement_timestamp()"
             " ORDER BY due_at LIMIT %s",
             (limit,),
         )
         queue_clocks = await connection.execute(
-            "SELECT run_id, no, fence FROM dispatch WHERE queue_deadline <= clock_timestamp()"
+            "SELECT run_id, no, fence FROM dispatch WHERE queue_deadline <= statement_timestamp()"
             " AND executor_id IS NULL AND NOT held ORDER BY queue_deadline LIMIT %s",
             (limit,),
         )
         total_clocks = await connection.execute(
-            "SELECT run_id, no, fence FROM dispatch WHERE total_deadline <= clock_timestamp() AND NOT held"
+            "SELECT run_id, no, fence FROM dispatch WHERE total_deadline <= statement_timestamp() AND NOT held"
             " ORDER BY total_deadline LIMIT %s",
             (limit,),
         )
@@ -275,10 +280,10 @@ async def sweep(connection: Connection, limit: int = 500) -> Due:
             """
             WITH RECURSIVE queues AS (
                 (SELECT queue FROM dispatch WHERE executor_id IS NULL AND NOT held
-                    AND available_at <= clock_timestamp() ORDER BY queue LIMIT 1)
+                    AND available_at <= statement_timestamp() ORDER BY queue LIMIT 1)
                 UNION ALL
                 SELECT (SELECT d.queue FROM dispatch d WHERE d.executor_id IS NULL AND NOT d.held
-                    AND d.available_at <= clock_timestamp() AND d.queue > q.queue ORDER BY d.queue LIMIT 1)
+                    AND d.available_at <= statement_timestamp() AND d.queue > q.queue ORDER BY d.queue LIMIT 1)
                 FROM queues q WHERE q.queue IS NOT NULL
             )
             SELECT queue FROM queues WHERE queue IS NOT NULL

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,8 +10,8 @@ from uuid import UUID
 import msgspec
 from wfe_engine.plan import CONTAINERS, Block
 from wfe_engine.scopes import ROOT, UNDO, step_prefix
-from wfe_engine.state import RunState, decode_state
-from wfe_engine.values import Record, record_key
+from wfe_engine.state import RunState, Scope, decode_state
+from wfe_engine.values import Record, asked_key, record_key
 
 from wfe_store.blobs import StoredBytes, load_blob, load_blobs, read_range, referred
 from wfe_store.pool import Connection, Row
@@ -27,6 +27,9 @@ class LoadedRun(msgspec.Struct, kw_only=True):
         gates: The last gate of such steps.
         signals: Payloads of the signals no step has taken yet, by id.
         is_child: Another run waits for its end.
+        asked: Of a run that went back or is about to, the last gate of each approval step by `asked_key`.
+        then: Of a run that is on its way back to a snapshot, the records as of that snapshot; None otherwise.
+        start_at: Moment it was to start at, as its start said; None for at once.
     """
 
     run: UUID
@@ -46,11 +49,14 @@ class LoadedRun(msgspec.Struct, kw_only=True):
     gates: dict[int, str]
     signals: dict[str, bytes]
     is_child: bool
+    start_at: datetime | None
+    asked: dict[str, str] = {}
+    then: dict[str, Record] | None = None
 
 
 _RUNS = """
 SELECT id, owner_id, template_id, template_name, template_version, version, state, input, labels::text, created_by,
-    created_at, parent_run IS NOT NULL
+    created_at, parent_run IS NOT NULL, start_at
 FROM runs WHERE id = ANY(%b::uuid[])
 """
 _STEP_COLUMNS = """
@@ -74,6 +80,16 @@ _SIGNALS = """
 SELECT s.run_id, s.id, s.payload FROM unnest(%b::uuid[], %b::uuid[]) AS d (run_id, id)
 JOIN signals s ON s.run_id = d.run_id AND s.id = d.id
 """
+#: Finished steps as they were at a moment: what a gate sent back later had not been.
+_RECORDS = """
+SELECT s.no, s.path, s.scope, CASE WHEN s.undone_seq > %(seq)s THEN s.undone_status ELSE s.status END, s.output,
+    s.error, s.attempts
+FROM steps s WHERE s.run_id = %(run)s AND s.seq <= %(seq)s
+    AND (s.status NOT IN ('rolled_back', 'pending')
+        OR s.undone_seq > %(seq)s)
+    AND (s.scope = '' OR EXISTS (SELECT 1 FROM unnest(%(prefixes)s::text[]) AS p WHERE starts_with(s.scope, p)))
+ORDER BY s.no
+"""
 _BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _decode = msgspec.json.decode
 
@@ -91,9 +107,10 @@ async def load_runs(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, L
         runs_cursor = await connection.execute(_RUNS, (wanted,))
         steps_cursor = await connection.execute(_STEPS, (wanted,))
         await connection.execute("COMMIT")
-    loaded = {row[0]: _run(row) for row in await runs_cursor.fetchall()}
+    rows = await runs_cursor.fetchall()
+    loaded = {row[0]: _run(row) for row in rows}
     steps = await steps_cursor.fetchall()
-    if _references(steps) or any(run.state.mail or _prefixes(run.state) for run in loaded.values()):
+    if _inputs(rows) or _references(steps) or any(_leads_on(run.state) for run in loaded.values()):
         return await _load_whole(connection, wanted)
     return _complete(loaded, steps, {})
 
@@ -102,9 +119,10 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
     """The same with what the rows lead to: steps inside of steps, signals, and large values."""
     async with connection.transaction():
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        loaded = {row[0]: _run(row) for row in await (await connection.execute(_RUNS, (wanted,))).fetchall()}
+        rows = await (await connection.execute(_RUNS, (wanted,))).fetchall()
+        loaded = {row[0]: _run(row) for row in rows}
         steps = await (await connection.execute(_STEPS, (wanted,))).fetchall()
-        inner = [(run.run, prefix) for run in loaded.values() for prefix in _prefixes(run.state)]
+        inner = [(run.run, prefix) for run in loaded.values() for prefix in _prefixes(run.state.scopes)]
         if inner:
             cursor = await connection.execute(_INNER_STEPS, ([run for run, _ in inner], [p for _, p in inner]))
             steps += await cursor.fetchall()
@@ -113,9 +131,44 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
             cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
             for run, id_, payload in await cursor.fetchall():
                 loaded[run].signals[str(id_)] = payload.encode()
-        references = _references(steps)
+        inputs = _inputs(rows)
+        references = [*inputs, *_references(steps)]
         large = await load_blobs(connection, references) if references else {}
+        for loaded_run in loaded.values():
+            target = loaded_run.state.returning
+            if loaded_run.state.rollbacks or target is not None:
+                loaded_run.asked = await load_asked(connection, loaded_run.run)
+            if target is not None:
+                loaded_run.then = await load_records(connection, loaded_run.run, target.seq, target.scopes)
+    for run, blob in inputs:
+        loaded[run].input = _decode(large[run, blob])
     return _complete(loaded, steps, large)
+
+
+async def load_asked(connection: Connection, run: UUID) -> dict[str, str]:
+    """The newest gate of every approval step of a run that has asked, by `asked_key`."""
+    cursor = await connection.execute(
+        "SELECT path, iteration, id::text FROM gates WHERE run_id = %s ORDER BY created_at, id", (run,)
+    )
+    return {asked_key(path, iteration): gate for path, iteration, gate in await cursor.fetchall()}
+
+
+async def load_records(connection: Connection, run: UUID, seq: int, scopes: Mapping[str, Scope]) -> dict[str, Record]:
+    """Finished steps as expressions saw them at a moment of a run, by `record_key`.
+
+    Args:
+        seq: The newest event then.
+        scopes: What was active then.
+    """
+    cursor = await connection.execute(_RECORDS, {"run": run, "seq": seq, "prefixes": _prefixes(scopes)})
+    live = {step.no for scope in scopes.values() for step in scope.live.values()}
+    rows = [row for row in await cursor.fetchall() if row[0] not in live]
+    wanted = [(run, blob[0]) for row in rows if row[4] is not None and (blob := referred(row[4])) is not None]
+    large = await load_blobs(connection, wanted) if wanted else {}
+    return {
+        record_key(scope, path.rpartition("/")[2]): _record(run, status, output, error, attempts, large)
+        for _, path, scope, status, output, error, attempts in rows
+    }
 
 
 def _complete(
@@ -129,9 +182,14 @@ def _complete(
     return loaded
 
 
-def _prefixes(state: RunState) -> list[str]:
+def _leads_on(state: RunState) -> bool:
+    """Whether deciding needs more than the rows of the root's steps."""
+    return bool(state.mail or state.rollbacks or state.returning is not None or _prefixes(state.scopes))
+
+
+def _prefixes(scopes: Mapping[str, Scope]) -> list[str]:
     """Of the scopes inside of the outermost live steps with blocks; those hold all others."""
-    root = state.scopes.get(ROOT)
+    root = scopes.get(ROOT)
     return [] if root is None else [step_prefix(ROOT, i) for i, step in root.live.items() if step.kind in CONTAINERS]
 
 
@@ -141,17 +199,30 @@ def _take(
     error: str | None, attempts: int, gate: str | None,
 ) -> None:  # fmt: skip
     if no not in live:
-        run.records[record_key(scope, path.rpartition("/")[2])] = Record(
-            status=status,
-            output=_value(run.run, output, large),
-            attempts=attempts,
-            error=None if error is None else error.encode(),
+        run.records[record_key(scope, path.rpartition("/")[2])] = _record(
+            run.run, status, output, error, attempts, large
         )
         return
     if given is not None:
         run.inputs[no] = _value(run.run, given, large) or b"null"
     if gate is not None:
         run.gates[no] = gate
+
+
+def _record(
+    run: UUID, status: str, output: str | None, error: str | None, attempts: int, large: dict[tuple[UUID, UUID], bytes]
+) -> Record:
+    return Record(
+        status=status,
+        output=_value(run, output, large),
+        attempts=attempts,
+        error=None if error is None else error.encode(),
+    )
+
+
+def _inputs(rows: Sequence[Row]) -> list[tuple[UUID, UUID]]:
+    """Inputs of runs that are kept out of line."""
+    return [(row[0], blob[0]) for row in rows if (blob := referred(row[7])) is not None]
 
 
 def _references(steps: Sequence[tuple[Any, ...]]) -> list[tuple[UUID, UUID]]:
@@ -193,38 +264,8 @@ def _run(row: tuple[Any, ...]) -> LoadedRun:
         gates={},
         signals={},
         is_child=row[11],
+        start_at=row[12],
     )
-
-
-class SnapshotState(msgspec.Struct, kw_only=True):
-    """A snapshot to go back to.
-
-    Attributes:
-        void: A rollback went behind it; what it stands on is undone.
-    """
-
-    id: UUID
-    seq: int
-    state: RunState
-    void: bool
-
-
-async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> SnapshotState | None:
-    """A snapshot of an owner's run; None when there is none."""
-    cursor = await connection.execute(
-        """
-        SELECT s.id, s.seq, s.state, EXISTS (
-            SELECT 1 FROM events e WHERE e.run_id = s.run_id AND e.seq > s.seq AND e.type = 'run.rolled_back'
-                AND (e.data::json ->> 'to_seq')::int < s.seq)
-        FROM snapshots s JOIN runs r ON r.id = s.run_id
-        WHERE s.run_id = %s AND s.id = %s AND r.owner_id = %s
-        """,
-        (run, snapshot, owner),
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        return None
-    return SnapshotState(id=row[0], seq=row[1], state=decode_state(row[2]), void=row[3])
 
 
 async def load_inputs(connection: Connection, run: UUID, numbers: Sequence[int]) -> dict[int, bytes]:
@@ -263,37 +304,6 @@ async def known_signals(
         (owners, runs, signals),
     )
     return {(row[0], row[1], row[2]): True for row in await cursor.fetchall()}
-
-
-class ClosedGate(msgspec.Struct, frozen=True):
-    """A decided gate, for telling its run."""
-
-    gate: UUID
-    run: UUID
-    outcome: str
-    expired: bool
-    decided_by: UUID | None
-    comment: str
-
-
-async def load_closed_gates(connection: Connection, ids: Sequence[UUID]) -> list[ClosedGate]:
-    """Those of these gates that were decided and whose runs have not been told."""
-    cursor = await connection.execute(
-        "SELECT id, run_id, outcome, status = 'expired', decided_by, comment FROM gates"
-        " WHERE id = ANY(%b::uuid[]) AND outcome IS NOT NULL AND told_at IS NULL",
-        (list(ids),),
-    )
-    return [ClosedGate(*row) for row in await cursor.fetchall()]
-
-
-async def load_untold_gates(connection: Connection, run: UUID) -> list[ClosedGate]:
-    """Decided gates of a run that it has not been told of, oldest decision first."""
-    cursor = await connection.execute(
-        "SELECT id, run_id, outcome, status = 'expired', decided_by, comment FROM gates"
-        " WHERE run_id = %s AND outcome IS NOT NULL AND told_at IS NULL ORDER BY decided_at",
-        (run,),
-    )
-    return [ClosedGate(*row) for row in await cursor.fetchall()]
 
 
 async def load_keys(
@@ -362,3 +372,23 @@ async def load_request(
         return await read_range(connection, run, blob[0], offset, length), blob[1]
     request = row[0].encode()
     return request[offset : offset + length], len(request)
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event as the store has it; `at` in Unix seconds, `data` is JSON text."""
+
+    type: str
+    actor: str
+    reason: str
+    data: str
+    at: float
+
+
+async def load_event(connection: Connection, run: UUID, seq: int) -> StoredEvent | None:
+    """One event of a run; None when there is none of that seq."""
+    cursor = await connection.execute(
+        "SELECT type, actor, reason, data, extract(epoch FROM at)::float8 FROM events WHERE run_id = %s AND seq = %s",
+        (run, seq),
+    )
+    row = await cursor.fetchone()
+    return None if row is None else StoredEvent(*row)

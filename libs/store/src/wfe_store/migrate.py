@@ -14,8 +14,11 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+#: The oldest PostgreSQL that has what the schema and its statements use.
+OLDEST = 15
 #: Any number that is ours alone; names the lock in pg_locks.
 _LOCK = 0x57_46_45_01
 #: Months of partitions that exist beyond the present one.
@@ -38,14 +41,19 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
+class UnfitDatabase(Exception):
+    """The database cannot hold the run store; the message says why."""
+
+
 def migrate(url: str) -> None:
     """Migrate to the newest schema and make partitions ahead. Safe to repeat and to run from many places at once.
 
     Raises:
-        sqlalchemy.exc.OperationalError: The database cannot be reached.
+        psycopg.OperationalError: The database cannot be reached.
+        UnfitDatabase: It is too old, or its encoding does not hold every text.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    _check(url)
+    config = _config()
     engine = create_engine(sqlalchemy_url(url))
     try:
         with engine.connect() as connection:
@@ -65,6 +73,27 @@ def migrate(url: str) -> None:
                 connection.commit()
     finally:
         engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
+
+
+def newest() -> str:
+    """The revision `migrate` brings a database to."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def _check(url: str) -> None:
+    with psycopg.connect(url) as connection:
+        version = connection.info.server_version // 10_000
+        encoding = connection.info.parameter_status("server_encoding")
+    if version < OLDEST:
+        raise UnfitDatabase(f"it is PostgreSQL {version}, and {OLDEST} or newer is needed")
+    if encoding != "UTF8":
+        raise UnfitDatabase(f"its encoding is {encoding}, and UTF8 is needed: CREATE DATABASE … ENCODING 'UTF8'")
 
 
 def partition_statements(now: dt.datetime, months_ahead: int = MONTHS_AHEAD) -> list[str]:
@@ -95,7 +124,7 @@ def main() -> int:
         return 2
     try:
         migrate(url)
-    except psycopg.OperationalError as fault:
+    except (psycopg.OperationalError, UnfitDatabase) as fault:
         sys.stderr.write(f"wfe-migrate: {fault}\n")
         return 1
     return 0

@@ -12,7 +12,7 @@ import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -43,6 +43,14 @@ _DOWN = (psycopg.OperationalError, errors.ReadOnlySqlTransaction, errors.IdleInT
 _log = logging.getLogger("wfe.store")
 
 
+class Use(NamedTuple):
+    """Connections of a pool: taken, free, and calls that wait for one."""
+
+    used: int
+    idle: int
+    waiting: int
+
+
 class Database:
     """The run store's connections of one process.
 
@@ -50,9 +58,10 @@ class Database:
         url: postgresql://…; a role that owns the tables or may read and write them.
         name: Shown in pg_stat_activity, e.g. `wfe-approvals`.
         size: Connections at most; the server's max_connections bounds the sum over all processes.
+        generic: Statements are planned once, whatever is asked for; see `_configure_generic`.
     """
 
-    def __init__(self, url: str, *, name: str, size: int = 10) -> None:
+    def __init__(self, url: str, *, name: str, size: int = 10, generic: bool = False) -> None:
         self.url = url
         self._transactions: set[asyncio.Task[object]] = set()
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
@@ -64,7 +73,7 @@ class Database:
             reconnect_timeout=POOL_SECONDS,
             open=False,
             name=name,
-            configure=_configure,
+            configure=_configure_generic if generic else _configure,
             kwargs={
                 "autocommit": True,
                 "application_name": name,
@@ -97,6 +106,12 @@ class Database:
             await asyncio.wait(self._transactions)
         await self._pool.close()
 
+    def use(self) -> Use:
+        """How the pool is used now."""
+        stats = self._pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        return Use(stats.get("pool_size", 0) - idle, idle, stats.get("requests_waiting", 0))
+
     async def ping(self) -> None:
         """Ask the server for an answer.
 
@@ -118,7 +133,7 @@ class Database:
             async with self._pool.connection() as connection:
                 yield connection
         except _DOWN as fault:
-            raise _unavailable(fault) from fault
+            raise unavailable(fault) from fault
 
     async def transaction(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run `work` in one READ COMMITTED transaction, and commit.
@@ -160,7 +175,7 @@ class Database:
                     await self._replace_connections(fault)
                 again = isinstance(fault, _CONTENTION) or (lost and not committing)
                 if not again or attempt > RETRIES:
-                    raise _unavailable(fault) from fault
+                    raise unavailable(fault) from fault
                 _log.debug("transaction again, attempt %d: %s", attempt, fault)
             # Full jitter: those who collided must not collide again.
             await asyncio.sleep(random.uniform(0, 0.005 * 2**attempt))
@@ -197,14 +212,28 @@ def _is_lost(fault: Exception) -> bool:
     return isinstance(fault, lost) or (isinstance(fault, psycopg.OperationalError) and fault.sqlstate is None)
 
 
-def _unavailable(fault: Exception) -> Unavailable:
+def unavailable(fault: Exception) -> Unavailable:
+    """What a fault of the store means to whoever asked for something."""
     if isinstance(fault, _CONTENTION):
         return Unavailable("the run store is contended; try again", reason="STORE_CONTENDED")
     if isinstance(fault, PoolTimeout):
         return Unavailable("the run store is busy or down; try again", reason="STORE_BUSY")
     if isinstance(fault, errors.QueryCanceled):
         return Unavailable("the run store took too long; try again", reason="STORE_SLOW")
+    if isinstance(fault, errors.DiskFull):
+        return Unavailable("the disk of the run store is full; try again when there is room", reason="STORE_FULL")
     return Unavailable("the run store is down; try again", reason="STORE_DOWN")
+
+
+async def _configure_generic(connection: Connection) -> None:
+    """Configure a connection for few statements that are run again and again: each is planned once.
+
+    Left to itself Postgres plans statements over partitioned tables anew each time, which costs more than running them.
+    """
+    await _configure(connection)
+    await connection.execute(
+        "SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false)"
+    )
 
 
 async def _configure(connection: Connection) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from wfe_store.pool import Database, fetch_all, fetch_one
-from wfe_store.sealing import Keyring, Unreadable, bound_to_owner, bound_to_run
+from wfe_store.sealing import Keyring, Unreadable, bound_to_hook, bound_to_owner, bound_to_run, bound_to_webhook
 
 #: Rows read at once.
 PAGE = 500
@@ -18,11 +18,13 @@ class Resealed:
 
     Attributes:
         secrets, values: Secrets and sensitive values that were sealed anew.
-        unreadable: Of both, those that no key opens; they stay as they are.
+        signing: Keys of webhooks and secrets of hooks that were.
+        unreadable: Of all, those that no key opens; they stay as they are.
     """
 
     secrets: int = 0
     values: int = 0
+    signing: int = 0
     unreadable: int = 0
 
 
@@ -37,6 +39,8 @@ async def reseal(database: Database, ring: Keyring) -> Resealed:
     done = Resealed()
     await _secrets(database, ring, done)
     await _values(database, ring, done)
+    await _webhooks(database, ring, done)
+    await _hooks(database, ring, done)
     return done
 
 
@@ -46,8 +50,10 @@ async def left(database: Database, ring: Keyring) -> int:
         row = await fetch_one(
             connection,
             "SELECT (SELECT count(*) FROM secrets WHERE ciphertext IS NOT NULL AND substring(ciphertext for 12) <> %s)"
-            " + (SELECT count(*) FROM sealed_values WHERE substring(ciphertext for 12) <> %s)",
-            (ring.header, ring.header),
+            " + (SELECT count(*) FROM sealed_values WHERE substring(ciphertext for 12) <> %s)"
+            " + (SELECT count(*) FROM webhook_secrets WHERE substring(ciphertext for 12) <> %s)"
+            " + (SELECT count(*) FROM hooks WHERE substring(secret for 12) <> %s)",
+            [ring.header] * 4,
         )
     return int(row[0]) if row else 0
 
@@ -106,3 +112,55 @@ async def _values(database: Database, ring: Keyring, done: Resealed) -> None:
         if len(rows) < PAGE:
             return
         after = rows[-1][:2]
+
+
+async def _webhooks(database: Database, ring: Keyring, done: Resealed) -> None:
+    after: tuple[UUID, UUID] = (UUID(int=0), UUID(int=0))
+    while True:
+        async with database.connection() as connection:
+            rows = await fetch_all(
+                connection,
+                "SELECT webhook_id, id, ciphertext FROM webhook_secrets WHERE substring(ciphertext for 12) <> %s"
+                " AND (webhook_id, id) > (%s, %s) ORDER BY webhook_id, id LIMIT %s",
+                (ring.header, *after, PAGE),
+            )
+            for webhook, key, stored in rows:
+                bound = bound_to_webhook(webhook.bytes, key.bytes)
+                try:
+                    fresh = ring.seal(bound, ring.open(bound, bytes(stored)))
+                except Unreadable:
+                    done.unreadable += 1
+                    continue
+                cursor = await connection.execute(
+                    "UPDATE webhook_secrets SET ciphertext = %s WHERE webhook_id = %s AND id = %s AND ciphertext = %s",
+                    (fresh, webhook, key, stored),
+                )
+                done.signing += cursor.rowcount
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][:2]
+
+
+async def _hooks(database: Database, ring: Keyring, done: Resealed) -> None:
+    after = UUID(int=0)
+    while True:
+        async with database.connection() as connection:
+            rows = await fetch_all(
+                connection,
+                "SELECT id, secret FROM hooks WHERE substring(secret for 12) <> %s AND id > %s ORDER BY id LIMIT %s",
+                (ring.header, after, PAGE),
+            )
+            for hook, stored in rows:
+                bound = bound_to_hook(hook.bytes)
+                try:
+                    fresh = ring.seal(bound, ring.open(bound, bytes(stored)))
+                except Unreadable:
+                    done.unreadable += 1
+                    continue
+                cursor = await connection.execute(
+                    "UPDATE hooks SET secret = %s WHERE id = %s AND secret = %s", (fresh, hook, stored)
+                )
+                done.signing += cursor.rowcount
+        if len(rows) < PAGE:
+            return
+        after = rows[-1][0]

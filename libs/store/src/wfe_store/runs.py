@@ -18,8 +18,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from wfe_engine.errors import NotFound
 
 from wfe_store import schema
-from wfe_store.gate_policy import Policy
-from wfe_store.gates import Gate
+from wfe_store.gate import Gate
+from wfe_store.gate_rows import gate_of
 from wfe_store.paging import TOTAL_CAP, compiled
 from wfe_store.pool import Connection, Database, Row
 
@@ -58,6 +58,7 @@ class Run:
         forked_from, forked_snapshot: Where it came from; None for others.
         parent_run, parent_no: What waits for its end; None when nothing does.
         created_at, started_at, updated_at, ended_at: Moments.
+        start_at: Moment it was to start at, as its start said; None for at once.
         heartbeat_at: Newest heartbeat of an executor that holds a lease on one of its steps; None while none does.
     """
 
@@ -84,6 +85,7 @@ class Run:
     started_at: datetime | None
     updated_at: datetime
     ended_at: datetime | None
+    start_at: datetime | None = None
     heartbeat_at: datetime | None = None
 
 
@@ -227,7 +229,7 @@ LEFT JOIN executors e ON e.id = q.executor_id
 ORDER BY q.no DESC LIMIT {MOST_STEPS}"""  # noqa: S608
 
 _GATES = f"""
-SELECT {", ".join(name for name in Gate.__dataclass_fields__ if name != "overdue")},
+SELECT {", ".join(name for name in Gate.__dataclass_fields__ if name not in ("overdue", "barred"))},
     (status = 'open' AND expires_at <= coalesce(held_at, clock_timestamp())) IS TRUE
 FROM gates WHERE run_id = %(run)s AND owner_id = %(owner)s
 ORDER BY created_at DESC, id DESC LIMIT {MOST_GATES}"""  # noqa: S608
@@ -241,7 +243,6 @@ _HEARTBEAT: ColumnClause[datetime] = literal_column(
     "(SELECT max(e.heartbeat_at) FROM dispatch q JOIN executors e ON e.id = q.executor_id"
     " WHERE q.run_id = page.id AND e.lease_until > clock_timestamp())"
 )
-_POLICY_AT = list(Gate.__dataclass_fields__).index("policy")
 
 
 class Runs:
@@ -264,7 +265,7 @@ class Runs:
         return RunDetail(
             replace(Run(*run[0]), heartbeat_at=max(heartbeats, default=None)),
             _merged(steps, live),
-            [_gate(row) for row in reversed(gates)],
+            [gate_of(row) for row in reversed(gates)],
             [Event(*row) for row in reversed(events)],
         )
 
@@ -345,12 +346,6 @@ def _merged(steps: Sequence[Row], live: Sequence[Row]) -> list[Step]:
             (left_out, 0), error, executor or "", None, due_at, created_at, leased_at, None, progress,
         )  # fmt: skip
     return [found[no] for no in sorted(found)]
-
-
-def _gate(row: Row) -> Gate:
-    columns = list(row)
-    columns[_POLICY_AT] = Policy.parse(columns[_POLICY_AT])
-    return Gate(*columns)
 
 
 def _matching(owner_id: UUID, filters: Filters) -> Select[Any]:

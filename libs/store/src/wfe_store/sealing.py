@@ -179,3 +179,13 @@ def bound_to_run(run: bytes, name: str) -> bytes:
 def bound_to_owner(owner: bytes, name: str, version: int) -> bytes:
     """Place of a secret: 16 bytes of the owner's UUID, its name and version."""
     return b"secret\0" + owner + version.to_bytes(4, "big") + name.encode()
+
+
+def bound_to_webhook(webhook: bytes, secret: bytes) -> bytes:
+    """Place of a key that deliveries are signed with: 16 bytes each of the webhook's UUID and the key's."""
+    return b"webhook\0" + webhook + secret
+
+
+def bound_to_hook(hook: bytes) -> bytes:
+    """Place of the secret that calls of a hook are signed with: 16 bytes of the hook's UUID."""
+    return b"hook\0" + hook

@@ -1,17 +1,11 @@
 """The statements of a commit cycle. Each takes arrays, one element a row, and is part of a commit at most once.
 
-A part is written as common table expressions, so that the parts of a cycle make one statement: one message to the
-server, one answer, one transaction (see `wfe_store.commit`). Where a decision stands on what a part finds, the part
-counts its rows; another number than was sent ends in `wfe_expect`, which refuses the transaction, and the cycle then
-decides its runs one by one.
-
-In a part, `{d}` stands for its rows and `{now}` for the moment of the commit. Moments travel as float8 seconds of
-Unix time.
+Moments travel as float8 seconds of Unix time. What a part is made of is said in `wfe_store.part`.
 """
 
 from __future__ import annotations
 
-from wfe_store.arrays import ENCODERS
+from wfe_store.part import Part
 
 #: Settings of a connection that runs these. The planner is to go through indexes whatever the statistics of a young
 #: table say, and to plan once.
@@ -20,49 +14,16 @@ SETTINGS = (
     " SET enable_mergejoin = off; SET enable_bitmapscan = off; SET jit = off"
 )
 
-
-class Part:
-    """What is done to one table.
-
-    Args:
-        columns: Names and types of its rows.
-        body: Common table expressions, named like nothing else.
-        counted: Which of them must have changed as many rows as were sent, and what those are; None where any number
-            will do.
-    """
-
-    __slots__ = ("_body", "_columns", "_counted", "encoders")
-
-    def __init__(self, columns: str, body: str, *, counted: tuple[str, str] | None = None) -> None:
-        self._columns = [(name, kind) for name, kind in (column.split() for column in columns.split(","))]
-        self._body = body.strip()
-        self._counted = counted
-        self.encoders = tuple(ENCODERS[kind] for _, kind in self._columns)
-
-    def text(self, first: int) -> str:
-        """The part with its parameters numbered from `first`; the moment of the commit is number 1."""
-        places = ", ".join(f"${first + at}::{kind}[]" for at, (_, kind) in enumerate(self._columns))
-        names = ", ".join(name for name, _ in self._columns)
-        rows = f"unnest({places}) AS d ({names})"
-        return self._body.replace("{d}", rows).replace("{now}", "to_timestamp($1::float8)")
-
-    def expectation(self, first: int) -> str | None:
-        """What has to be selected for the part to be refused when it changed another number of rows."""
-        if self._counted is None:
-            return None
-        found, what = self._counted
-        sent = f"cardinality(${first}::{self._columns[0][1]}[])::bigint"
-        return f"wfe_expect((SELECT count(*) FROM {found}), {sent}, '{what}')"  # noqa: S608 - fixed texts
-
-
 RUNS = Part(
     "id uuid, expected bigint, version bigint, status text, phase text, reason text, seq int, epoch int, state text,"
-    " output text, error text, ended bool",
+    " output text, error text, ended bool, started bool",
     """
 updated_runs AS (
     UPDATE runs r SET version = d.version, status = d.status, phase = d.phase, reason = d.reason, seq = d.seq,
         epoch = d.epoch, state = d.state, output = CASE WHEN d.ended THEN coalesce(d.output, r.output) END,
-        error = d.error, updated_at = {now}, ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
+        error = d.error, updated_at = {now},
+        started_at = coalesce(r.started_at, CASE WHEN d.started THEN {now} END),
+        ended_at = CASE WHEN d.ended THEN coalesce(r.ended_at, {now}) END
     FROM {d} WHERE r.id = d.id AND r.version = d.expected
     RETURNING 1
 )
@@ -74,16 +35,16 @@ NEW_RUNS = Part(
     "id uuid, owner_id uuid, template_id uuid, template_name text, template_version int, status text, reason text,"
     " version bigint, seq int, epoch int, state text, input text, output text, error text, labels text,"
     " trigger_type text, created_by uuid, forked_from uuid, forked_snapshot uuid,"
-    " parent_run uuid, parent_no int, created_at float8, ended bool",
+    " parent_run uuid, parent_no int, created_at float8, ended bool, start_at float8",
     """
 new_runs AS (
     INSERT INTO runs (id, owner_id, template_id, template_name, template_version, status, reason, version, seq, epoch,
         state, input, output, error, labels, trigger_type, created_by, forked_from, forked_snapshot, parent_run,
-        parent_no, created_at, started_at, updated_at, ended_at)
+        parent_no, created_at, start_at, started_at, updated_at, ended_at)
     SELECT d.id, d.owner_id, d.template_id, d.template_name, d.template_version, d.status, d.reason, d.version, d.seq,
         d.epoch, d.state, d.input, d.output, d.error, d.labels::jsonb, d.trigger_type, d.created_by, d.forked_from,
-        d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), {now}, {now},
-        CASE WHEN d.ended THEN {now} END
+        d.forked_snapshot, d.parent_run, d.parent_no, to_timestamp(d.created_at), to_timestamp(d.start_at),
+        CASE WHEN d.start_at IS NULL THEN {now} END, {now}, CASE WHEN d.ended THEN {now} END
     FROM {d}
 )
 """,
@@ -95,6 +56,19 @@ EVENTS = Part(
 new_events AS (
     INSERT INTO events (run_id, seq, at, type, actor, reason, data)
     SELECT d.run_id, d.seq, {now}, d.type, d.actor, d.reason, d.data FROM {d}
+)
+""",
+)
+
+#: Runs with new events of owners that have subscriptions. The caller knows which owners those are, or, for a while
+#: after it lost sight of them, asks for all: what counts is what is stored.
+OUTBOX = Part(
+    "owner_id uuid, run_id uuid, first_seq int, last_seq int",
+    """
+new_outbox AS (
+    INSERT INTO webhook_outbox (owner_id, run_id, first_seq, last_seq)
+    SELECT d.owner_id, d.run_id, d.first_seq, d.last_seq FROM {d}
+    WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.owner_id = d.owner_id AND w.disabled_at IS NULL)
 )
 """,
 )
@@ -132,16 +106,17 @@ changed_steps AS (
 DISPATCH = Part(
     "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
     " queue text, priority int, request text, sealed bool, max_attempts int, clocks text, fence bigint,"
-    " available_at float8, queue_deadline float8, total_deadline float8, executor_id text",
+    " available_at float8, queue_deadline float8, total_deadline float8, executor_id text, approval_id uuid,"
+    " digest text",
     """
 new_dispatch AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
         sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, executor_id,
-        leased_at, created_at)
+        leased_at, created_at, approval_id, digest)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
         d.request, d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
         CASE WHEN d.executor_id IS NULL THEN to_timestamp(d.queue_deadline) END, to_timestamp(d.total_deadline),
-        d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN {now} END, {now}
+        d.executor_id, CASE WHEN d.executor_id IS NOT NULL THEN {now} END, {now}, d.approval_id, d.digest
     FROM {d}
 )
 """,
@@ -151,14 +126,15 @@ new_dispatch AS (
 REDISPATCH = Part(
     "run_id uuid, no int, owner_id uuid, path text, scope text, iteration text, visit int, epoch int, kind text,"
     " queue text, priority int, sealed bool, max_attempts int, clocks text, fence bigint, available_at float8,"
-    " queue_deadline float8, total_deadline float8, request text",
+    " queue_deadline float8, total_deadline float8, request text, approval_id uuid, digest text",
     """
 dispatched_again AS (
     INSERT INTO dispatch (run_id, no, owner_id, path, scope, iteration, visit, epoch, kind, queue, priority, request,
-        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at)
+        sealed, attempt, max_attempts, clocks, fence, available_at, queue_deadline, total_deadline, created_at,
+        approval_id, digest)
     SELECT d.run_id, d.no, d.owner_id, d.path, d.scope, d.iteration, d.visit, d.epoch, d.kind, d.queue, d.priority,
         coalesce(d.request, s.input), d.sealed, 1, d.max_attempts, d.clocks, d.fence, to_timestamp(d.available_at),
-        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at
+        to_timestamp(d.queue_deadline), to_timestamp(d.total_deadline), s.created_at, d.approval_id, d.digest
     FROM {d} JOIN steps s ON s.run_id = d.run_id AND s.no = d.no
     RETURNING 1
 )
@@ -228,37 +204,6 @@ TIMERS_OFF = Part(
     "cleared_timers AS (DELETE FROM timers t USING {d} WHERE t.run_id = d.run_id AND t.no = d.no)",
 )
 
-GATES = Part(
-    "id uuid, run_id uuid, no int, owner_id uuid, path text, iteration text, title text, body text, payload text,"
-    " policy text, digest text, started_by uuid, replaces uuid, expires float8, on_expiry text",
-    """
-new_gates AS (
-    INSERT INTO gates (id, run_id, no, owner_id, path, iteration, status, title, body, payload, policy, digest,
-        started_by, replaces, created_at, expires_at, on_expiry)
-    SELECT d.id, d.run_id, d.no, d.owner_id, d.path, d.iteration, 'open', d.title, d.body, d.payload, d.policy,
-        d.digest, d.started_by, d.replaces, {now}, to_timestamp(d.expires), d.on_expiry
-    FROM {d}
-)
-""",
-)
-
-GATES_OFF = Part(
-    "id uuid, status text",
-    """
-closed_gates AS (
-    UPDATE gates g SET status = d.status, decided_at = {now}, told_at = {now}
-    FROM {d} WHERE g.id = d.id AND g.status = 'open'
-    RETURNING 1
-)
-""",
-    counted=("closed_gates", "open gates"),
-)
-
-TOLD = Part(
-    "id uuid",
-    "told_gates AS (UPDATE gates g SET told_at = {now} FROM {d} WHERE g.id = d.id AND g.told_at IS NULL)",
-)
-
 SNAPSHOTS = Part(
     "run_id uuid, id uuid, seq int, kind text, name text, state text",
     """
@@ -274,7 +219,8 @@ HOLD = Part(
     """
 held_dispatch AS (UPDATE dispatch q SET held = true FROM {d} WHERE q.run_id = d.run_id),
 held_gates AS (
-    UPDATE gates g SET held_at = {now} FROM {d} WHERE g.run_id = d.run_id AND g.status = 'open'
+    UPDATE gates g SET held_at = {now} FROM {d}
+    WHERE g.run_id = d.run_id AND g.status IN ('open', 'scheduled')
 )
 """,
 )
@@ -289,11 +235,15 @@ released_dispatch AS (
         total_deadline = q.total_deadline + make_interval(secs => d.seconds)
     FROM {d} WHERE q.run_id = d.run_id
 ), released_gates AS (
-    UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds)
+    UPDATE gates g SET held_at = NULL, expires_at = g.expires_at + make_interval(secs => d.seconds),
+        opens_at = CASE WHEN g.status = 'scheduled' THEN g.opens_at + make_interval(secs => d.seconds)
+            ELSE g.opens_at END,
+        next_at = g.next_at + make_interval(secs => d.seconds)
     FROM {d} WHERE g.run_id = d.run_id AND g.held_at IS NOT NULL
 )
 """,
 )
+
 
 ROLLED_BACK = Part(
     "run_id uuid, seq int",
@@ -301,6 +251,9 @@ ROLLED_BACK = Part(
 rolled_back AS (
     UPDATE steps s SET status = 'rolled_back' FROM {d}
     WHERE s.run_id = d.run_id AND s.status <> 'rolled_back' AND s.seq > d.seq
+), restored AS (
+    UPDATE steps s SET status = s.undone_status, undone_seq = NULL, undone_status = NULL FROM {d}
+    WHERE s.run_id = d.run_id AND s.seq <= d.seq AND s.undone_seq > d.seq
 )
 """,
 )
@@ -343,7 +296,7 @@ CHILDREN_BEGUN = Part(
     "id uuid",
     """
 begun_children AS (
-    UPDATE children c SET done = true FROM {d} WHERE c.child_id = d.id AND c.wish = 'start'
+    UPDATE children c SET done = true FROM {d} WHERE c.child_id = d.id AND c.wish IN ('start', 'retry')
     RETURNING 1
 )
 """,
@@ -382,11 +335,12 @@ COPIES = Part(
 copied_steps AS (
     INSERT INTO steps (run_id, no, path, scope, iteration, visit, kind, status, seq, attempts, max_attempts,
         lease_losses, input, output, error, executor, gate_id, due_at, created_at, started_at, ended_at)
-    SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind, s.status, 1, s.attempts, s.max_attempts,
+    SELECT d.run_id, s.no, s.path, s.scope, s.iteration, s.visit, s.kind,
+        CASE WHEN s.undone_seq > d.seq THEN s.undone_status ELSE s.status END, 1, s.attempts, s.max_attempts,
         s.lease_losses, s.input, s.output, s.error, s.executor, s.gate_id, s.due_at, s.created_at, s.started_at,
         s.ended_at
     FROM {d} JOIN steps s ON s.run_id = d.source AND s.seq <= d.seq
-        AND s.status NOT IN ('rolled_back', 'pending') AND NOT d.live::jsonb @> to_jsonb(s.no)
+        AND (s.status NOT IN ('rolled_back', 'pending') OR s.undone_seq > d.seq) AND NOT d.live::jsonb @> to_jsonb(s.no)
 ), copied_blobs AS (
     INSERT INTO blobs (run_id, id, part, data)
     SELECT d.run_id, b.id, b.part, b.data FROM {d} JOIN blobs b ON b.run_id = d.source

@@ -134,8 +134,8 @@ class Wire:
                 if result is None:
                     if pgconn.status != ConnStatus.OK:
                         raise OperationalError("the connection was lost")
-                    if self._done is None:
-                        return
+                    if self._done is None or self._done.done():
+                        return  # nobody waits, or whoever does has not had his turn yet: there is nothing more to read
                     continue
                 if result.status == ExecStatus.PIPELINE_SYNC:
                     self._tell(None)

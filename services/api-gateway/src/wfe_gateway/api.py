@@ -49,7 +49,7 @@ class Binding:
         method: The method.
         verb: HTTP method, upper case.
         path: Path with its fields in braces.
-        body: * when the body holds the message, empty when there is none.
+        body: * when the body holds the message, a field's name when it holds that one, empty when there is none.
     """
 
     service: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from wfe_gateway.config import Address, GatewaySettings
@@ -71,14 +72,34 @@ def cluster(name: str, upstreams: Sequence[Address], settings: GatewaySettings) 
     }
     if found["type"] == "STRICT_DNS":
         found["dns_lookup_family"] = "ALL"
+    if settings.upstream_ca is not None:
+        found["transport_socket"] = {"name": "tls", "typed_config": _tls(upstreams[0], settings.upstream_ca)}
     if settings.health_check_seconds:
         found["health_checks"] = [
             {
                 "interval": f"{settings.health_check_seconds}s",
+                # Otherwise a minute until the first call, and what ends in that minute is not seen to.
+                "no_traffic_interval": f"{settings.health_check_seconds}s",
                 "timeout": "2s",
                 "unhealthy_threshold": 2,
                 "healthy_threshold": 1,
-                "grpc_health_check": {},
+                # Readiness, not life: a service that is about to end withdraws it while it still answers. When
+                # none is ready, all are asked as if all were.
+                "grpc_health_check": {"service_name": "ready"},
             }
         ]
     return found
+
+
+def _tls(upstream: Address, authority: Path) -> dict[str, Any]:
+    kind = "IP_ADDRESS" if upstream.is_ip else "DNS"
+    context: dict[str, Any] = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
+        "alpn_protocols": ["h2"],
+        "validation_context": {
+            "trusted_ca": {"filename": str(authority)},
+            "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": upstream.host}}],
+        },
+    }
+    sni = {} if upstream.is_ip else {"sni": upstream.host}
+    return typed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", common_tls_context=context, **sni)

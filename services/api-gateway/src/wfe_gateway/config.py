@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -98,6 +99,13 @@ def _check_ip(host: str) -> str:
     return host
 
 
+def _check_http(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be http://host:port or https://host:port")
+    return url
+
+
 IpAddress = Annotated[str, AfterValidator(_check_ip)]
 Upstreams = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_upstreams), Field(min_length=1)]
 
@@ -113,7 +121,13 @@ class GatewaySettings(BaseSettings):
         scheduler: Addresses of schedulers, host:port with commas between. Names are resolved again and again,
             and every address they have is used.
         approvals: Addresses of the approvals service, likewise.
+        upstream_ca: PEM file with the authority of the services' certificates; they are spoken to without TLS when
+            absent. Their certificates must name the first address of each service.
         admin: Envoy's admin interface: off, unix:/path, or a loopback IP address with a port.
+        metrics_host: IP address metrics are served on, in Prometheus's format at /metrics.
+        metrics_port: Its port; none when absent. Needs `admin`, of which nothing else is shown there.
+        otlp_endpoint: Base URL of an OpenTelemetry collector that takes OTLP over HTTP, for traces; off when absent.
+        trace_ratio: Part of the calls whose traces are kept, also of those whose callers keep theirs.
         tls_cert: PEM file with the certificate chain of both listeners; plain text when absent.
         tls_key: PEM file with its key.
         console_dir: Directory with the console's files, served under /; none when absent.
@@ -146,7 +160,12 @@ class GatewaySettings(BaseSettings):
     grpc_port: int = Field(8081, ge=0, le=65_535)
     scheduler: Upstreams = (Address("127.0.0.1", 9101),)
     approvals: Upstreams = (Address("127.0.0.1", 9102),)
+    upstream_ca: Path | None = None
     admin: Annotated[Address | Pipe | None, BeforeValidator(_admin)] = None
+    metrics_host: IpAddress = "127.0.0.1"
+    metrics_port: int | None = Field(None, ge=1, le=65_535)
+    otlp_endpoint: Annotated[str, AfterValidator(_check_http)] | None = None
+    trace_ratio: float = Field(0.01, ge=0, le=1)
     tls_cert: Path | None = None
     tls_key: Path | None = None
     console_dir: Path | None = None
@@ -168,4 +187,6 @@ class GatewaySettings(BaseSettings):
     def _complete(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("WFE_GATEWAY_TLS_CERT and WFE_GATEWAY_TLS_KEY go together")
+        if self.metrics_port is not None and self.admin is None:
+            raise ValueError("WFE_GATEWAY_METRICS_PORT needs WFE_GATEWAY_ADMIN, e.g. unix:/tmp/envoy-admin.sock")
         return self

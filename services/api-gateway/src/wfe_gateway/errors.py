@@ -18,7 +18,7 @@ __all__ = ["DOMAIN", "EDGE_ERRORS", "EdgeError", "local_replies"]
 DOMAIN = "wfe"
 #: What Envoy, its transcoder or edge.lua say about the request. Nothing of it is about the inside.
 _DETAIL = "%LOCAL_REPLY_BODY%"
-_BAD_PATH = "the path must not hold encoded slashes or backslashes, zero bytes or broken escapes"
+_BAD_PATH = "the path must not hold encoded slashes or backslashes"
 _UNREADABLE = "the request cannot be read"
 _BAD_HEADER = "names of headers must not hold underscores"
 _CEL_FILTER = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"

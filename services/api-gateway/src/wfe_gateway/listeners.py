@@ -9,6 +9,7 @@ from wfe_gateway.api import descriptor_file, services
 from wfe_gateway.config import Address, GatewaySettings
 from wfe_gateway.errors import local_replies
 from wfe_gateway.forms import address, inline_or_file, typed
+from wfe_gateway.observing import tracing
 from wfe_gateway.routes import TRANSCODER, grpc_routes, rest_routes
 
 __all__ = ["grpc_listener", "rest_listener"]
@@ -18,10 +19,15 @@ _ROUTER = {
     "name": "router",
     "typed_config": typed(f"{_FILTERS}.router.v3.Router", suppress_envoy_headers=True),
 }
+#: Names that HTTP allows and gRPC does not: a service would answer them with INTERNAL.
+_NOT_GRPC = {"safe_regex": {"regex": "[^:].*[^a-z0-9_.-].*|[^a-z0-9_.:-].*"}}
 #: Envoy obeys its own headers, e.g. for timeouts and retries, and x-http-status belongs to answers.
-_NOT_FROM_CLIENTS: tuple[dict[str, str], ...] = ({"prefix": "x-envoy-"}, {"exact": "x-http-status"})
+_NOT_FROM_CLIENTS: tuple[dict[str, Any], ...] = ({"prefix": "x-envoy-"}, {"exact": "x-http-status"}, _NOT_GRPC)
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
-_NOT_OVER_REST: tuple[dict[str, str], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
+_NOT_OVER_REST: tuple[dict[str, Any], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
+#: What the tokens of one-time links begin with.
+LINK_MARK = "wfl_"
+_HIDDEN = "[the path holds a token]"
 _ACCESS_LOG = {
     "time": "%START_TIME%",
     "method": "%REQ(X-ENVOY-ORIGINAL-METHOD?:METHOD)%",
@@ -113,7 +119,7 @@ def _transcoder(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
     )
 
 
-def _drop_headers(*names: dict[str, str]) -> dict[str, Any]:
+def _drop_headers(*names: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": "drop_headers",
         "typed_config": typed(
@@ -138,7 +144,8 @@ def _manager(
         "xff_num_trusted_hops": settings.trusted_hops,
         # No address is trusted for being a private one.
         "internal_address_config": {"unix_sockets": False},
-        "normalize_path": True,
+        # Envoy would take "..;x" for ".." and so make one call another; routes refuse such segments.
+        "normalize_path": False,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "max_request_headers_kb": 32,
@@ -154,18 +161,28 @@ def _manager(
             "initial_stream_window_size": 64 << 10,
             "initial_connection_window_size": 1 << 20,
         },
+        **tracing(settings),
     }
 
 
 def _access_log(settings: GatewaySettings) -> list[dict[str, Any]]:
     if settings.access_log is None:
         return []
+    return [_log(settings, _ACCESS_LOG, secret=False), _log(settings, {**_ACCESS_LOG, "path": _HIDDEN}, secret=True)]
+
+
+def _log(settings: GatewaySettings, format_: dict[str, str], *, secret: bool) -> dict[str, Any]:
+    """The access log of calls whose path holds the token of a link, or of all others.
+
+    A call that is served has the gRPC method for its path by then; one that is refused before still has its own.
+    """
     config = typed(
         "envoy.extensions.access_loggers.file.v3.FileAccessLog",
         path=str(settings.access_log),
-        log_format={"json_format": _ACCESS_LOG},
+        log_format={"json_format": format_},
     )
-    return [{"name": "access_log", "typed_config": config}]
+    holds = {"name": ":path", "string_match": {"contains": LINK_MARK}, "invert_match": not secret}
+    return {"name": "access_log", "filter": {"header_filter": {"header": holds}}, "typed_config": config}
 
 
 def _listener(

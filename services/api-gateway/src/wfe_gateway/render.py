@@ -9,6 +9,7 @@ from wfe_gateway.clusters import cluster
 from wfe_gateway.config import GatewaySettings
 from wfe_gateway.forms import address, typed
 from wfe_gateway.listeners import grpc_listener, rest_listener
+from wfe_gateway.observing import admin_cluster, metrics_listener, otlp_cluster
 from wfe_gateway.routes import APPROVALS, SCHEDULER
 
 __all__ = ["bootstrap", "render"]
@@ -35,6 +36,12 @@ def bootstrap(settings: GatewaySettings, *, self_contained: bool = False) -> dic
     }
     if settings.admin is not None:
         tree["admin"] = {"address": address(settings.admin)}
+    static = tree["static_resources"]
+    if settings.metrics_port is not None:
+        static["listeners"].append(metrics_listener(settings))
+        static["clusters"].append(admin_cluster(settings))
+    if settings.otlp_endpoint is not None:
+        static["clusters"].append(otlp_cluster(settings))
     return tree
 
 

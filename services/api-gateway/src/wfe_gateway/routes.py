@@ -15,7 +15,10 @@ __all__ = ["APPROVALS", "SCHEDULER", "grpc_routes", "rest_routes"]
 SCHEDULER = "scheduler"
 APPROVALS = "approvals"
 
-_OF_APPROVALS = frozenset({f"{PACKAGE}.ApprovalService", f"{PACKAGE}.IdentityService"})
+_OF_APPROVALS = frozenset(
+    f"{PACKAGE}.{name}"
+    for name in ("ApprovalService", "HookService", "IdentityService", "LinkService", "WebhookService")
+)
 #: Served by the scheduler to gRPC callers only.
 _GRPC_ONLY = (
     "grpc.health.v1.Health",
@@ -25,6 +28,9 @@ _GRPC_ONLY = (
 TRANSCODER = "transcoder"
 _NO_STORE = {"header": {"key": "cache-control", "value": "no-store"}}
 _NO_SNIFF = {"header": {"key": "x-content-type-options", "value": "nosniff"}}
+#: A path may hold the token of a link.
+_NO_REFERRER = {"header": {"key": "referrer-policy", "value": "no-referrer"}}
+_NO_INDEX = {"header": {"key": "x-robots-tag", "value": "noindex"}}
 
 
 def rest_routes(settings: GatewaySettings, *, self_contained: bool) -> dict[str, Any]:
@@ -44,7 +50,7 @@ def rest_routes(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
     ]
     table = _table("rest", [*own, *_misspelt(), *_collisions(), *_service_routes(settings)])
     table["max_direct_response_body_size_bytes"] = max(document.stat().st_size, 4_096)
-    table["response_headers_to_add"] = [_NO_STORE, _NO_SNIFF]
+    table["response_headers_to_add"] = [_NO_STORE, _NO_SNIFF, _NO_REFERRER, _NO_INDEX]
     return table
 
 
@@ -82,18 +88,23 @@ def _route(match: dict[str, Any], cluster: str, *, timeout: int | None) -> dict[
                 "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
             }
         ],
-        "host_selection_retry_max_attempts": 3,
+        # With two replicas each choice is the dead one again half of the time.
+        "host_selection_retry_max_attempts": 10,
     }
     return {"match": match, "route": action}
 
 
 def _misspelt() -> Iterator[dict[str, Any]]:
-    """Refusals of what the transcoder would pass over: parameters without a value, a slash at the end.
+    """Refusals of what the transcoder would pass over: parameters without a value, a slash at the end, dots, NUL.
 
-    Escapes in names would get past `_collisions`, and no parameter needs them in its name.
+    Escapes in names would get past `_collisions`, and no parameter needs them in its name. Servers do not agree on
+    which segments mean "here" and "above", so a path with one is nobody's.
     """
+    dots = "no segment of the path may be . or .."
     escapes = "names of query parameters must not hold escapes"
     for pattern, status, text in (
+        (r"[^?]*%00.*", 400, "the path must not hold zero bytes"),
+        (r"/(?:[^?]*/)?(?:\.|%2[eE]){1,2}(?:(?:;|%3[bB])[^/?]*)?(?:[/?].*)?", 400, dots),
         (r"[^?]*\?(?:[^&]*&)*[^=&]*%.*", 400, escapes),
         (r"[^?]*\?(?:[^&]*&)*(?:[^=&]+(?:&.*)?|=.*)", 400, "query parameters must be of the form name=value"),
         (r"/api/[^?]*/(?:\?.*)?", 404, "there is no such path"),

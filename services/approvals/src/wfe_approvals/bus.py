@@ -1,4 +1,4 @@
-"""The bus: tells schedulers of decisions, and answers pings."""
+"""The bus: tells schedulers of decisions, asks them for starts and signals, and answers pings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from wfe_bus import subjects
+from wfe_bus.asks import Answered, SendSignal, StartRun
 from wfe_bus.connection import connect
-from wfe_bus.messages import RunChanged, encode
+from wfe_bus.messages import RunChanged, decoder, encode
+from wfe_engine import errors
 from wfe_store.gates import Decision
 
 from wfe_approvals.config import ApprovalsSettings
@@ -21,6 +23,10 @@ RETRY_SECONDS = 1.0
 #: Seconds a message may wait for the connection's buffer.
 PUBLISH_SECONDS = 0.5
 
+#: Seconds a scheduler may take to answer a start or a signal.
+ASK_SECONDS = 15.0
+
+_answered = decoder(Answered).decode
 _log = structlog.get_logger("wfe.bus")
 
 
@@ -78,6 +84,27 @@ class Bus:
                 _log.debug("decision_not_told", run=str(decision.run_id), fault=type(fault).__name__)
                 return
 
+    async def ask(self, asked: StartRun | SendSignal) -> bytes:
+        """Ask a scheduler for a run, or for a signal to one; gives the run's id. Safe to repeat with the same key.
+
+        Raises:
+            WfeError: The scheduler refuses, and says why.
+            Unavailable: None answered. It may have been done all the same.
+        """
+        subject = subjects.START if isinstance(asked, StartRun) else subjects.SIGNAL
+        try:
+            await self.ping()
+            assert self._client is not None
+            answer = _answered((await self._client.request(subject, encode(asked), timeout=ASK_SECONDS)).data)
+        except (nats.errors.Error, OSError, TimeoutError) as fault:
+            raise errors.Unavailable("no scheduler answers; try again", reason="NO_SCHEDULER") from fault
+        if answer.run:
+            return answer.run
+        if answer.refusal == "InvalidInput":
+            raise errors.InvalidInput([errors.Violation(*each) for each in answer.violations], reason=answer.reason)
+        kind = getattr(errors, answer.refusal, errors.StateConflict)
+        raise kind(answer.message, reason=answer.reason)
+
     async def _connect(self) -> Client:
         password = self._settings.nats_password
         while True:
@@ -88,6 +115,7 @@ class Bus:
                     name="wfe-approvals",
                     user=self._settings.nats_user,
                     password=password.get_secret_value() if password else None,
+                    ca=self._settings.nats_ca,
                     on_error=_note,
                 )
             except (nats.errors.Error, OSError) as fault:

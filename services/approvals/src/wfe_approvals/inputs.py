@@ -10,11 +10,15 @@ from wfe_servicekit.checks import choice, plain_text
 from wfe_servicekit.policy import ROLES
 
 #: As the proto lists them, least first.
-ROLES_IN_ORDER = ("viewer", "operator", "author", "approver", "admin")
+ROLES_IN_ORDER = ("viewer", "operator", "author", "approver", "admin", "breakglass")
 assert frozenset(ROLES_IN_ORDER) == ROLES
 KINDS = ("person", "agent", "service")
 COMMENT_CHARACTERS = 4_000
 NAME_CHARACTERS = 100
+#: Of a reason's code or a rejection's outcome.
+WORD_CHARACTERS = 100
+DECISIONS = ("approve", "reject", "revise")
+RISKS = ("low", "medium", "high")
 
 _KEY_ID = re.compile(r"[0-9A-Za-z]{8}")
 

@@ -118,6 +118,8 @@ class Agents:
             headers["authorization"] = f"Bearer {request.api_key}"
         headers["content-type"] = "application/json"
         headers.setdefault("idempotency-key", attempt.lease.idempotency_key)
+        if attempt.lease.traceparent:
+            headers.setdefault("traceparent", attempt.lease.traceparent)
         return headers
 
     async def _ask(
@@ -150,7 +152,7 @@ class Agents:
 def _address(endpoint: str) -> str | URL:
     try:
         url = URL(endpoint)
-    except ValueError:
+    except (ValueError, LookupError):
         return endpoint  # the guard says what is wrong with it
     if url.path.rstrip("/").endswith("/chat/completions"):
         return url

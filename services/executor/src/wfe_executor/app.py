@@ -16,7 +16,8 @@ import structlog
 from wfe_egress import Guard, guarded_session
 from wfe_sdk import Registry, registry
 from wfe_servicekit.lifecycle import settle_memory
-from wfe_servicekit.settings import refuse
+from wfe_servicekit.settings import ConfigFault, refuse
+from wfe_servicekit.telemetry.start import observe
 
 from wfe_executor.calls import Calls
 from wfe_executor.clock import StoreClock
@@ -24,6 +25,7 @@ from wfe_executor.config import Settings
 from wfe_executor.health import Health
 from wfe_executor.link import Link
 from wfe_executor.mcp import Mcp
+from wfe_executor.observe import observed, read_gauges
 from wfe_executor.pool import Pool
 from wfe_executor.pulse import Pulse
 from wfe_executor.reports import Reporter
@@ -75,7 +77,7 @@ class Executor:
         self.slots = Slots(
             settings.executor_slots,
             self.clock,
-            run=runner.run,
+            run=observed(runner.run),
             report=lambda attempt: self.reporter.add(attempt),
             grown=lambda: self.pulse.claim_soon(),
         )
@@ -99,6 +101,7 @@ class Executor:
         found = (handlers.get(name) for name in handlers.names())
         self._needs_pool = any(one is not None and not one.is_async for one in found)
         port = settings.health_port
+        read_gauges(settings.executor_slots, lambda: self.slots.running, lambda: self.pulse.healthy)
         self._health = Health(port, lambda: self.pulse.healthy) if port else None
 
     async def start(self) -> None:
@@ -156,6 +159,10 @@ async def serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped)
+    try:
+        end_telemetry = await observe("executor", settings)
+    except ConfigFault as fault:
+        refuse(*fault.faults)
     executor = Executor(settings, load_handlers(settings.modules))
     starting = asyncio.create_task(executor.start())
     stopping = asyncio.create_task(stop.wait())
@@ -174,6 +181,8 @@ async def serve(settings: Settings) -> int:
         if not await executor.close():
             # A handler ignores its cancellation, and the loop would wait for it for ever.
             _log.warning("a handler does not end; leaving without it")
+            await end_telemetry()
             sys.stdout.flush()
             os._exit(0)
+        await end_telemetry()
     return 0

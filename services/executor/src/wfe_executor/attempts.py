@@ -94,13 +94,20 @@ class Attempt:
     def facts(self) -> dict[str, Any]:
         """What log lines about it carry; never a payload."""
         lease = self.lease
-        return {"run": self.run_id, "step": lease.path, "attempt": lease.attempt, "fence": lease.fence}
+        facts = {"run": self.run_id, "step": lease.path, "attempt": lease.attempt, "fence": lease.fence}
+        if lease.owner:
+            facts["owner"] = lease.owner
+        if lease.traceparent:
+            facts["trace_id"] = lease.traceparent[3:35]
+        return facts
 
     def watch(self, expire: Callable[[Attempt, Failure], None]) -> None:
-        """Start the clock of the step as a whole; `expire` is called once when a clock runs out."""
+        """Let `expire` be called once when a clock of the attempt runs out.
+
+        The clock of the step as a whole is looked at before an attempt starts, and by the schedulers while it is under
+        way: they know whether the run was paused meanwhile, which makes that clock end later.
+        """
         self._expire = expire
-        if self.lease.total_deadline is not None:
-            self._arm()
 
     def overdue(self) -> Failure | None:
         """The failure of a step whose total time was over before its start; None while there is time."""
@@ -121,7 +128,10 @@ class Attempt:
             self.told = False
 
     def deadline(self) -> float | None:
-        """When a clock stops it at the latest, by this machine's clock in Unix time; None for never."""
+        """When a clock stops it at the latest, by this machine's clock in Unix time; None for never.
+
+        A pause of the run makes it later, if it is the step's clock as a whole.
+        """
         due = min(self._attempt_due(), self._total_due())
         return None if due == float("inf") else time.time() + due - time.monotonic()
 
@@ -148,7 +158,7 @@ class Attempt:
 
     def _arm(self) -> None:
         self.close()
-        due = min(self._attempt_due(), self._total_due(), self._beat_due())
+        due = min(self._attempt_due(), self._beat_due())
         if due != float("inf"):
             delay = max(0.0, due - time.monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
@@ -158,9 +168,7 @@ class Attempt:
         # The loop's timers are rounded to milliseconds: one millisecond early counts as due.
         now = time.monotonic() + 0.001
         why = None
-        if self._total_due() <= now:
-            why = _TOTAL
-        elif self._attempt_due() <= now:
+        if self._attempt_due() <= now:
             span = self.lease.attempt_timeout
             why = failure("ATTEMPT_TIMEOUT", f"the attempt took longer than {span:g} s")
         elif self._beat_due() <= now:

@@ -1,4 +1,4 @@
-"""GET /healthz: whether a scheduler hears this executor."""
+"""GET /healthz: whether a scheduler hears this executor. GET /livez: whether its event loop turns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ _HEAD_SECONDS = 5.0
 
 
 class Health:
-    """Answers every GET with 200 while `healthy` says so, else with 503. No keep-alive, no TLS."""
+    """Answers /livez with 200, everything else with 200 while `healthy` says so, else with 503. No keep-alive, no TLS.
+
+    Liveness must not follow the bus: an executor that is started again for a bus that is down has only lost its work.
+    """
 
     def __init__(self, port: int, healthy: Callable[[], bool], host: str = "0.0.0.0") -> None:  # noqa: S104
         self._healthy = healthy
@@ -34,8 +37,8 @@ class Health:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
-            good = self._healthy()
+            head_of_call = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _HEAD_SECONDS)
+            good = head_of_call.split(b" ", 2)[1:2] == [b"/livez"] or self._healthy()
             status, body = ("200 OK", b"ok\n") if good else ("503 Service Unavailable", b"no scheduler answers\n")
             head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             writer.write(head.encode() + body)

@@ -84,6 +84,7 @@ class Link:
             name=self.executor,
             user=self._settings.nats_user,
             password=password.get_secret_value() if password else None,
+            ca=self._settings.nats_ca,
             on_reconnect=self._reconnected,
             on_error=_say,
         )

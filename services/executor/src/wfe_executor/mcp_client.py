@@ -62,8 +62,7 @@ class McpClient:
                 request.arguments,
                 read_timeout_seconds=None if attempt.lease.attempt_timeout is not None else CALL_SECONDS,
                 progress_callback=told,
-                # A server that knows the key can tell a second attempt from a second call.
-                meta=cast(RequestParamsMeta, {"wfe/idempotency-key": attempt.lease.idempotency_key}),
+                meta=cast(RequestParamsMeta, _meta(attempt)),
             )
 
         result = await self._in_session(attempt, request.server, call)
@@ -120,6 +119,15 @@ class McpClient:
                 session.broken = True
                 problem = StepFailed(_of_connection(session, error))
             raise problem
+
+
+def _meta(attempt: Attempt) -> dict[str, str]:
+    # A server that knows the key can tell a second attempt from a second call. Sessions are shared, so the trace goes
+    # with the message and not in a header.
+    meta = {"wfe/idempotency-key": attempt.lease.idempotency_key}
+    if attempt.lease.traceparent:
+        meta["traceparent"] = attempt.lease.traceparent
+    return meta
 
 
 def _output(result: CallToolResult) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import traceback
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
-from wfe_bus.messages import Failure, StoredOutput
+from wfe_bus.messages import Failure, Lease, StoredOutput
 from wfe_egress import GuardedSession
+from wfe_engine.digests import approval_digest
 
 from wfe_executor.agent import AgentRequest, Agents
 from wfe_executor.attempts import Attempt, End, LeaseLost
@@ -83,13 +85,14 @@ class Runner:
         if runner is None:
             return failure("UNKNOWN_KIND", f"this executor cannot run steps of kind {lease.kind!r}", retryable=False)
         request = lease.request
-        if request is None or lease.sealed:
+        if request is None or lease.sealed or lease.digest:
             return await self._run_prepared(attempt, runner)
         return await runner.run(attempt, runner.decode(request))
 
     async def _run_prepared(self, attempt: Attempt, runner: _Kind) -> bytes | Failure:
         """The same for a request that is not all there yet."""
         request = await request_of(self._link, attempt)
+        _check_approval(attempt.lease, request)
         if attempt.lease.sealed:
             parsed = msgspec.convert(await unsealed_request(self._link, attempt, request), runner.request)
         else:
@@ -97,6 +100,20 @@ class Runner:
         if attempt.verdict is not None:
             raise asyncio.CancelledError  # swallowed on the way here by somebody
         return await runner.run(attempt, parsed)
+
+
+def _check_approval(lease: Lease, request: bytes) -> None:
+    """Nothing else runs than what was approved: the digest is made anew, of what is about to run.
+
+    Raises:
+        StepFailed: It is something else.
+    """
+    if not lease.digest:
+        return
+    run = str(UUID(bytes=lease.run))
+    if approval_digest(run, lease.path, lease.iteration, lease.kind, _decode_any(request)) != lease.digest:
+        text = f"what is about to run is not what approval {lease.approval} approved"
+        raise StepFailed(failure("APPROVAL_MISMATCH", text, retryable=False))
 
 
 def _redacted(attempt: Attempt, end: bytes | Failure) -> bytes | Failure:

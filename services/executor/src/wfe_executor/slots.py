@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any
 
@@ -16,6 +16,9 @@ from wfe_executor.outputs import failure
 
 #: Seconds a cancelled handler may take to end; then it is left behind and its result dropped.
 ABANDON_SECONDS = 5.0
+
+#: Leases that are over are remembered so many: a message that comes twice must not run one of them again.
+REMEMBERED = 10_000
 
 _log = structlog.get_logger("wfe.executor.slots")
 
@@ -48,6 +51,7 @@ class Slots:
         self._report = report
         self._grown = grown
         self._held: dict[Key, Attempt] = {}
+        self._over: OrderedDict[Key, int] = OrderedDict()
         self._waiting: deque[Attempt] = deque()
         self._running = 0
         self._credit = 0
@@ -84,6 +88,8 @@ class Slots:
         self._credit = max(0, self._credit - len(leases.leases))
         for lease in leases.leases:
             attempt = Attempt(lease, leases.scheduler, self._clock)
+            if self._over.get(attempt.key, -1) >= lease.fence:
+                continue  # the same message twice, and late
             old = self._held.get(attempt.key)
             if old is not None:
                 if old.lease.fence >= lease.fence:
@@ -192,6 +198,9 @@ class Slots:
     def _drop(self, attempt: Attempt) -> None:
         if self._held.get(attempt.key) is attempt:
             del self._held[attempt.key]
+        self._over[attempt.key] = max(attempt.lease.fence, self._over.pop(attempt.key, -1))
+        if len(self._over) > REMEMBERED:
+            self._over.popitem(last=False)
 
     def _lose(self, attempt: Attempt) -> None:
         if attempt.task is not None:

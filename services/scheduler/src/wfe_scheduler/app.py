@@ -15,7 +15,9 @@ from nats.aio.msg import Msg
 from wfe.api.v1 import (
     blob_service_pb2_grpc,
     callback_service_pb2_grpc,
+    explain_service_pb2_grpc,
     mending_service_pb2_grpc,
+    schedule_service_pb2_grpc,
     secret_service_pb2_grpc,
     system_service_pb2_grpc,
     template_service_pb2_grpc,
@@ -32,21 +34,28 @@ from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
 from wfe_servicekit.server import build_server
 from wfe_servicekit.settings import ConfigFault
+from wfe_servicekit.telemetry.start import observe
+from wfe_store.firings import Firings
 from wfe_store.keys import Keys
 from wfe_store.leases import fences
-from wfe_store.load import load_runs
+from wfe_store.load import StoredEvent, load_event, load_runs
 from wfe_store.pool import Database
+from wfe_store.schedules import Schedules
 from wfe_store.sealing import read_keys
 from wfe_store.secrets import Secrets
+from wfe_store.switches import hold_dispatch
 from wfe_store.templates import Templates
 
 from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
+from wfe_scheduler.api.explain import ExplainService
 from wfe_scheduler.api.mending import MendingService
+from wfe_scheduler.api.schedules import ScheduleService
 from wfe_scheduler.api.secrets import SecretService
 from wfe_scheduler.api.system import SystemService
 from wfe_scheduler.api.templates import TemplateService
 from wfe_scheduler.api.workflows import WorkflowService
+from wfe_scheduler.asks import Asks
 from wfe_scheduler.callbacks import Callbacks
 from wfe_scheduler.children import Children
 from wfe_scheduler.clock import StoreClock
@@ -58,12 +67,19 @@ from wfe_scheduler.entries import Cache, Entry, entry_of
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
+from wfe_scheduler.limits import Admission
+from wfe_scheduler.metrics import Meter, read_gauges
 from wfe_scheduler.plans import Plans
+from wfe_scheduler.schedules import Scheduling
 from wfe_scheduler.seal import Sealer
+from wfe_scheduler.subscribers import PERIOD, Subscribers
+from wfe_scheduler.survey import Survey
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.unsealing import Unsealing
 from wfe_scheduler.watch import Watchers
+from wfe_scheduler.work import Outcome
 
 _log = structlog.get_logger("wfe.scheduler")
 
@@ -79,6 +95,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     sealer = _sealer(settings)
     callbacks = _callbacks(settings)
     url = settings.database_url.get_secret_value()
+    stack.push(await observe("scheduler", settings), "telemetry")
 
     database = Database(url, name="wfe-scheduler", size=settings.connections)
     await database.open()
@@ -99,19 +116,22 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         name=scheduler,
         user=settings.nats_user,
         password=settings.nats_password.get_secret_value() if settings.nats_password else None,
+        ca=settings.nats_ca,
         on_reconnect=claim_again,
     )
     stack.push(bus.drain, "bus")
 
     plans = Plans(Templates(database))
     cache = Cache(settings.cache_runs)
-    dispatcher = Dispatcher(bus, database, clock, scheduler)
+    traces, meter = Traces(database, clock), Meter(clock)
+    dispatcher = Dispatcher(bus, database, clock, scheduler, traces)
     dispatcher_ref.append(dispatcher)
     watchers = Watchers(lambda runs: _announce(bus, scheduler, runs))
 
     async def load_entries(runs: Iterable[UUID]) -> dict[UUID, Entry]:
         async with database.connection() as connection:
             loaded = await load_runs(connection, list(runs))
+        await traces.load(loaded)
         entries = {}
         for run, found in loaded.items():
             published = plans.known(found.template, found.template_version) or await plans.of_run(
@@ -123,6 +143,13 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     async def present_fence(run: UUID, no: int) -> int | None:
         async with database.connection() as connection:
             return (await fences(connection, [(run, no)])).get((run, no))
+
+    subscribers = Subscribers(database)
+    await subscribers.run_once()
+
+    async def recorded(run: UUID, seq: int) -> StoredEvent | None:
+        async with database.connection() as connection:
+            return await load_event(connection, run, seq)
 
     teller_ref: list[Teller] = []
     gates_ref: list[Gates] = []
@@ -136,9 +163,11 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         unassign=dispatcher.credits.give_back,
         load=load_entries,
         present_fence=present_fence,
+        recorded=recorded,
         untold=lambda run: gates_ref[0].untold(run),
-        committed=lambda outcome: teller_ref[0].committed(outcome),
+        committed=lambda outcome: _committed(outcome, teller_ref[0], meter, traces),
         answered=lambda outcome: teller_ref[0].answered(outcome),
+        told=subscribers.includes,
         cycles=settings.cycles,
         batch=settings.batch,
         snapshot_every=settings.snapshot_every,
@@ -156,21 +185,52 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     sweeper = Sweeper(
         database, cycle, dispatcher, lease_seconds=settings.lease_seconds, lease_losses=settings.lease_losses
     )
-    children = Children(database, cycle, plans, clock)
+    children = Children(database, cycle, plans, clock, traces)
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
     gates = Gates(database, cycle, cache)
     gates_ref.append(gates)
-    engine = Engine(database=database, bus=bus, clock=clock, plans=plans, cycle=cycle, watchers=watchers, sealer=sealer)
+    admission = Admission(
+        cycle,
+        database,
+        most_seconds=settings.overload_seconds,
+        open_runs=settings.owner_open_runs,
+        starts=settings.owner_starts,
+    )
+    engine = Engine(
+        database=database,
+        bus=bus,
+        clock=clock,
+        plans=plans,
+        cycle=cycle,
+        watchers=watchers,
+        sealer=sealer,
+        admission=admission,
+        traces=traces,
+    )
 
+    if settings.dispatch == "held":
+        async with database.connection() as connection:
+            await hold_dispatch(connection, f"scheduler:{scheduler}", "WFE_DISPATCH=held")
+    await sweeper.run_once()  # whether dispatch is held is known before the first step is handed out
     stack.push(cycle.close, "cycle")
     stack.spawn(cycle.run(), "cycle")
     stack.push(cycle.drain, "cycle under way")
     stack.spawn(dispatcher.run(), "claims")
     await _listen(bus, scheduler, clock, dispatcher, watchers, plans, gates)
     await executors.subscribe()
+    await Asks(bus, engine).subscribe()
     stack.loop(PeriodicLoop(sweeper.run_once, settings.sweep_seconds, "sweep"))
     stack.loop(PeriodicLoop(children.run_once, settings.sweep_seconds, "children"))
+    firings = Firings(database)
+    stack.loop(PeriodicLoop(Scheduling(firings, engine).run_once, settings.sweep_seconds, "schedules"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
+    stack.loop(PeriodicLoop(traces.save, 0.5, "traces"))
+    if settings.metrics_port is not None or settings.otlp_endpoint is not None:
+        read_gauges(cycle, cache, database)
+        stack.loop(
+            PeriodicLoop(Survey(database, 6 * settings.survey_seconds).run_once, settings.survey_seconds, "survey")
+        )
+    stack.loop(PeriodicLoop(subscribers.run_once, PERIOD, "subscribers"))
     stack.loop(PeriodicLoop(lambda: _remind(bus, scheduler, clock, watchers), 10.0, "watchers"))
 
     readiness = Readiness()
@@ -206,9 +266,19 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
                 "wfe.api.v1.BlobService",
             ),
             (
+                schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server,
+                ScheduleService(engine, Schedules(database), firings),
+                "wfe.api.v1.ScheduleService",
+            ),
+            (
                 secret_service_pb2_grpc.add_SecretServiceServicer_to_server,
                 SecretService(Secrets(database), sealer),
                 "wfe.api.v1.SecretService",
+            ),
+            (
+                explain_service_pb2_grpc.add_ExplainServiceServicer_to_server,
+                ExplainService(database),
+                "wfe.api.v1.ExplainService",
             ),
             (
                 system_service_pb2_grpc.add_SystemServiceServicer_to_server,
@@ -222,6 +292,15 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     )
     await server.start()
     stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)
+
+
+def _committed(outcome: Outcome, teller: Teller, meter: Meter, traces: Traces) -> None:
+    teller.committed(outcome)
+    try:
+        meter.committed(outcome)
+        traces.committed(outcome)
+    except Exception:  # noqa: BLE001 - what is seen of a commit must not harm it
+        _log.exception("telemetry failed")
 
 
 def _sealer(settings: SchedulerSettings) -> Sealer | None:

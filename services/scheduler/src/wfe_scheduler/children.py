@@ -30,6 +30,7 @@ from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.plans import Plans, Published
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.work import Outcome
 
 #: Seconds after which somebody else carries out a wish.
@@ -43,11 +44,12 @@ _encode = msgspec.json.encode
 class Children:
     """Starts, retries and cancels child runs, and tells parents."""
 
-    def __init__(self, database: Database, cycle: Cycle, plans: Plans, clock: StoreClock) -> None:
+    def __init__(self, database: Database, cycle: Cycle, plans: Plans, clock: StoreClock, traces: Traces) -> None:
         self._database = database
         self._cycle = cycle
         self._plans = plans
         self._clock = clock
+        self._traces = traces
         self._tasks: set[asyncio.Task[None]] = set()
 
     def committed(self, outcome: Outcome) -> None:
@@ -111,7 +113,10 @@ class Children:
             command: cmd.Command = cmd.Retry() if wish.wish == "retry" else cmd.Cancel(hard=wish.wish == "terminate")
             try:
                 await self._submit(wish, wish.child, command)
-            except (StateConflict, NotFound):
+            except NotFound:
+                if wish.wish == "retry":  # it was cancelled before it had begun
+                    await self._start(wish)
+            except StateConflict:
                 # It has ended already, or goes on already; a retry may find an end that its parent was not told of.
                 async with self._database.connection() as connection:
                     await stored.note_end(connection, wish.child)
@@ -130,6 +135,7 @@ class Children:
             ended = cmd.ChildEnded(no=wish.no, child=str(wish.child), fault=fault)
             await self._submit(wish, wish.run, ended)
             return
+        await self._traces.adopt(wish.child, wish.run)
         with contextlib.suppress(Lost):  # it was started already, or is not wanted any more
             await self._submit(wish, wish.child, command, entry)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -24,8 +25,8 @@ from wfe_engine.state import ENDED, is_parked
 from wfe_engine.turn import Env
 from wfe_engine.values import Deferred
 from wfe_store import commit as store
-from wfe_store.batch import Batch
 from wfe_store.commit import Lost, Stopped, Unknown
+from wfe_store.load import StoredEvent
 from wfe_store.wire import Wire
 
 from wfe_scheduler import refusals
@@ -34,7 +35,7 @@ from wfe_scheduler.entries import Cache, Entry, Item
 from wfe_scheduler.evaluate import Evaluator
 from wfe_scheduler.ids import new_id
 from wfe_scheduler.reader import Reader
-from wfe_scheduler.work import Outcome, Stale, Work, was_committed
+from wfe_scheduler.work import Outcome, Stale, Work, batch_of, happened
 
 _log = structlog.get_logger("wfe.scheduler.cycle")
 
@@ -48,9 +49,11 @@ class Cycle:
         unassign: Takes a pick back when its commit failed.
         load: Reads runs back by id, as entries; those that do not exist are missing.
         present_fence: Fence of a live step, from the store; None when it is not live.
+        recorded: An event of a run by its seq, from the store; None when there is none.
         untold: Decisions of a run's gates that the run has not taken in yet, as items.
         committed: Told of every committed cycle, before its items are answered.
         answered: Told after they were.
+        told: Whether an owner's events go to the outbox.
     """
 
     def __init__(
@@ -65,9 +68,11 @@ class Cycle:
         unassign: Callable[[str], None],
         load: Callable[[Iterable[UUID]], Awaitable[dict[UUID, Entry]]],
         present_fence: Callable[[UUID, int], Awaitable[int | None]],
+        recorded: Callable[[UUID, int], Awaitable[StoredEvent | None]],
         untold: Callable[[UUID], Awaitable[list[Item]]],
         committed: Callable[[Outcome], None],
         answered: Callable[[Outcome], None],
+        told: Callable[[UUID], bool] = lambda _owner: False,
         cycles: int = 2,
         batch: int = 512,
         snapshot_every: int = 0,
@@ -81,33 +86,41 @@ class Cycle:
         self._unassign = unassign
         self._load = load
         self._present_fence = present_fence
+        self._recorded = recorded
         self._untold = untold
         self._committed = committed
         self._answered = answered
+        self._told = told
         self._batch = batch
         self._snapshot_every = snapshot_every
         self._inbox: deque[Item] = deque()
-        self._reader = Reader(load, cache, self._loaded)
+        self._reader = Reader(load, cache, self._queue)
         self._wake = asyncio.Event()
         self._free: asyncio.Queue[Wire | None] = asyncio.Queue()
         for _ in range(cycles):
             self._free.put_nowait(None)
-        self._cycles = cycles
         self._tasks: set[asyncio.Task[None]] = set()
 
     def submit(self, item: Item) -> None:
         """Take in a command; it is answered through `item.done` after its commit."""
-        self._inbox.append(item)
-        self._wake.set()
+        self._queue([item])
 
-    def _loaded(self, items: list[Item]) -> None:
-        self._inbox.extend(items)
+    def _queue(self, items: Iterable[Item]) -> None:
+        now = time.monotonic()
+        for item in items:
+            item.since = now
+            self._inbox.append(item)
         self._wake.set()
 
     @property
     def depth(self) -> int:
         """Commands that wait to be decided."""
         return len(self._inbox)
+
+    @property
+    def lag(self) -> float:
+        """Seconds the oldest of them has waited for a cycle."""
+        return time.monotonic() - self._inbox[0].since if self._inbox else 0.0
 
     def goes_on(self, owner: UUID, run: UUID) -> bool:
         """Whether a run of this owner is in memory, so has not ended as far as is known here."""
@@ -275,9 +288,7 @@ class Cycle:
     async def _commit(self, connection: Wire | None, works: list[Work]) -> Wire | None:
         # By id: the order in which all schedulers lock runs.
         works.sort(key=lambda work: work.entry.run)
-        batch = Batch(works[0].now)
-        for work in works:
-            batch.add(work.write())
+        batch = batch_of(works, self._told)
         try:
             if connection is None or connection.closed:
                 connection = await store.connect(self._url, self._name)
@@ -285,7 +296,7 @@ class Cycle:
         except (Lost, Unknown, psycopg.Error) as fault:
             if not isinstance(fault, Lost):
                 _log.warning("batch not committed", fault=str(fault)[:300], runs=len(works))
-            return await self._singles(connection, works)
+            return await self._singles(connection, works, unknown=isinstance(fault, Unknown))
         self._finish(works, stopped)
         return connection
 
@@ -295,8 +306,10 @@ class Cycle:
             entry.state = work.state
             entry.version += 1
             entry.new = None
-            rolled_back = any(effects.rolled_back is not None for effects in work.effects)
-            if work.state.status in ENDED or is_parked(work.state) or rolled_back:
+            rewritten = any(effects.rolled_back is not None or effects.revised for effects in work.effects)
+            # On its way back it needs what its steps were then, which only the store knows.
+            returning = work.state.returning is not None
+            if work.state.status in ENDED or is_parked(work.state) or rewritten or returning:
                 self._cache.drop(entry.run)
             elif self._cache.get(entry.run) is None:
                 self._cache.put(entry)
@@ -311,7 +324,7 @@ class Cycle:
     def _release(self, entry: Entry) -> None:
         entry.busy = False
         if entry.pending:
-            self._inbox.extend(entry.pending)
+            self._queue(entry.pending)
             entry.pending.clear()
         if self._inbox:
             self._wake.set()
@@ -324,38 +337,36 @@ class Cycle:
             item.done(fault)
         self._release(work.entry)
 
-    async def _singles(self, connection: Wire | None, works: list[Work]) -> Wire | None:
-        """Decide the runs of a batch that was not committed one by one, from what the store has."""
+    async def _singles(self, connection: Wire | None, works: list[Work], *, unknown: bool) -> Wire | None:
+        """Decide the runs of a batch that was not committed, or perhaps was, one by one, from what the store has."""
         for work in works:
             for executor in work.leases.values():
                 self._unassign(executor)
             self._cache.drop(work.entry.run)
             for item in work.items:
-                connection = await self._single(connection, item, work)
+                connection = await self._single(connection, item, [work] if unknown else [])
             self._release(work.entry)
         return connection
 
-    async def _single(self, connection: Wire | None, item: Item, before: Work) -> Wire | None:
+    async def _single(self, connection: Wire | None, item: Item, doubtful: list[Work]) -> Wire | None:
+        """Decide one item; `doubtful` are works with it whose commits may have happened, or may happen still."""
         fault: Exception = Unavailable("the run store is down; try again", reason="STORE_DOWN")
         for attempt in range(5):
             try:
                 if connection is None or connection.closed:
                     connection = await store.connect(self._url, self._name)
-                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.Start):
+                if attempt and not isinstance(item.command, cmd.GateClosed | cmd.GateNotes | cmd.Start):
                     # A gate that was decided meanwhile cannot be withdrawn: the run takes the decision in first.
                     for told in await self._untold(item.run):
-                        connection = await self._single(connection, told, before)
+                        connection = await self._single(connection, told, [])
                 entry = (await self._load([item.run])).get(item.run)
-                if item.entry is not None:
-                    if entry is not None:  # its insert had been committed after all
-                        item.done(None)
-                        return connection
-                    entry = item.entry
+                inserted = item.entry is not None and entry is not None  # after all
+                if inserted or await happened(self._recorded, doubtful):
+                    item.done(None)
+                    return connection
+                entry = item.entry or entry
                 if entry is None:
                     item.done(refusals.missing(item.run))
-                    return connection
-                if was_committed(entry, before):
-                    item.done(None)
                     return connection
                 if isinstance(item.command, cmd.Report | cmd.ClockRanOut):
                     present = await self._present_fence(item.run, item.command.no)
@@ -365,10 +376,9 @@ class Cycle:
                 work, item.fresh = Work(entry, self._clock.now()), True
                 if not self._decide(work, item):
                     return connection
-                batch = Batch(work.now)
-                batch.add(work.write())
                 assert connection is not None
-                stopped = await store.commit(connection, batch)
+                doubtful = [*doubtful, work]
+                stopped = await store.commit(connection, batch_of([work], self._told))
                 self._finish([work], stopped)
                 return connection
             except (Lost, Unknown, Unavailable) as lost:
@@ -378,6 +388,8 @@ class Cycle:
                 await asyncio.sleep(0.01 * 2**attempt * random.random())
             except psycopg.OperationalError as down:
                 fault = down
+                if isinstance(down, psycopg.errors.DiskFull):
+                    break  # trying again makes no room
                 await asyncio.sleep(0.05 * 2**attempt)
             except psycopg.Error as refused:
                 _log.error("refused by the store", run=str(item.run), fault=str(refused)[:500])

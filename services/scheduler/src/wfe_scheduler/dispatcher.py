@@ -24,6 +24,8 @@ from wfe_store.pool import Database
 
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.credits import Credits
+from wfe_scheduler.metrics import CLAIM_WAIT, LEASES
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.work import Outcome, Work, lease_fence
 
 #: A request above this travels by itself (FetchInput), so that a batch of leases stays below NATS's limit.
@@ -43,14 +45,21 @@ class Dispatcher:
     A step that becomes ready while an executor waits here is leased in the very commit (`assign`). Others wait in the
     store, as a backlog by queue; they are claimed from there by priority and owner in turn, and while there is a
     backlog nothing overtakes it.
+
+    Attributes:
+        held: An operator holds dispatch: nothing is handed out.
     """
 
-    def __init__(self, bus: Client, database: Database, clock: StoreClock, scheduler: str) -> None:
+    def __init__(
+        self, bus: Client, database: Database, clock: StoreClock, scheduler: str, traces: Traces | None = None
+    ) -> None:
         self._bus = bus
         self._database = database
         self._clock = clock
         self._scheduler = scheduler
+        self._traces = traces or Traces(database, clock)
         self.credits = Credits()
+        self.held = False
         self._backlog: set[str] = set()
         self._wake = asyncio.Event()
 
@@ -58,7 +67,7 @@ class Dispatcher:
 
     def assign(self, queue: str, prefer: str) -> str | None:
         """An executor to lease a step to that becomes ready now; None while others of its queue wait longer."""
-        return None if queue in self._backlog else self.credits.take(queue, prefer)
+        return None if self.held or queue in self._backlog else self.credits.take(queue, prefer)
 
     def granted(self, outcome: Outcome) -> dict[str, list[m.Lease]]:
         """Leases of a committed cycle by executor; notes what nobody was there for."""
@@ -66,7 +75,9 @@ class Dispatcher:
         unclaimed: set[str] = set()
         for work in outcome.works:
             for dispatch in work.leased:
-                by_executor.setdefault(work.leases[dispatch.no], []).append(_lease(work, dispatch))
+                by_executor.setdefault(work.leases[dispatch.no], []).append(
+                    _lease(work, dispatch, self._traces.of(work.entry.run))
+                )
             for effects in work.effects:
                 unclaimed.update(d.queue for d in effects.dispatches if d.no not in work.leases)
                 unclaimed.update(r.queue for r in effects.redispatches)
@@ -153,6 +164,8 @@ class Dispatcher:
     async def _claim(self) -> bool:
         """One claim for every executor with room; False when nothing more is to be had."""
         more = False
+        if self.held:
+            return False  # the backlog stays as it is; the sweep wakes this up once it is released
         for executor, queues, room in self.credits.waiting():
             for queue in [queue for queue in queues if queue in self._backlog]:
                 wanted = min(room, CLAIM_STEPS)
@@ -170,7 +183,11 @@ class Dispatcher:
                     continue
                 room -= len(claimed)
                 more = True
-                self.send(executor, [_claimed(step) for step in claimed])
+                LEASES.inc("claim", by=len(claimed))
+                for step in claimed:
+                    CLAIM_WAIT.observe(step.waited, queue)
+                await self._traces.load(step.run for step in claimed)
+                self.send(executor, [_claimed(step, self._traces.of(step.run)) for step in claimed])
         return more
 
 
@@ -179,7 +196,7 @@ def _text(owner: UUID) -> str:
     return str(owner)
 
 
-def _lease(work: Work, dispatch: Dispatch) -> m.Lease:
+def _lease(work: Work, dispatch: Dispatch, traceparent: str) -> m.Lease:
     run = work.entry.run
     clocks = dispatch.clocks
     return m.Lease(
@@ -200,11 +217,14 @@ def _lease(work: Work, dispatch: Dispatch) -> m.Lease:
         heartbeat_timeout=clocks.heartbeat,
         total_deadline=None if clocks.total is None else dispatch.available_at + clocks.total,
         sealed=dispatch.sealed,
+        traceparent=traceparent,
         owner=_text(work.entry.owner),
+        approval=dispatch.approval,
+        digest=dispatch.digest,
     )
 
 
-def _claimed(step: ClaimedStep) -> m.Lease:
+def _claimed(step: ClaimedStep, traceparent: str) -> m.Lease:
     clocks = _clocks.decode(step.clocks)
     request = step.request.encode()
     return m.Lease(
@@ -223,7 +243,10 @@ def _claimed(step: ClaimedStep) -> m.Lease:
         heartbeat_timeout=clocks.heartbeat,
         total_deadline=step.total_deadline,
         sealed=step.sealed,
+        traceparent=traceparent,
         owner=str(step.owner),
+        approval=step.approval,
+        digest=step.digest,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -14,14 +15,8 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.errors import (
-    InvalidInput,
-    NotFound,
-    ResourceExhausted,
-    StateConflict,
-    Unavailable,
-)
-from wfe_engine.rewind import container_key, frontier, kept_steps, live_numbers, nodes_from, without
+from wfe_engine.errors import InvalidInput, NotFound, StateConflict
+from wfe_engine.rewind import frontier, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
 from wfe_engine.values import Record, Values
@@ -31,24 +26,25 @@ from wfe_store.batch import NewRun
 from wfe_store.leases import live_handlers
 from wfe_store.load import (
     LoadedRun,
-    SnapshotState,
     known_signals,
-    load_inputs,
     load_runs,
-    load_snapshot,
     steps_within,
 )
+from wfe_store.load_snapshot import SnapshotState, load_snapshot
 from wfe_store.pool import Database
 
-from wfe_scheduler.api.engine import StartedRun
+from wfe_scheduler.api.engine import StartedRun, StartOptions
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
+from wfe_scheduler.limits import Admission
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
+from wfe_scheduler.readiness import readiness
 from wfe_scheduler.seal import Sealer, seal_variables
+from wfe_scheduler.traces import Traces
 from wfe_scheduler.unsealing import check_secrets, sealed_again
 from wfe_scheduler.watch import Nudges, Watchers
 
@@ -68,7 +64,8 @@ class Engine:
         cycle: Cycle,
         watchers: Watchers,
         sealer: Sealer | None,
-        most_waiting: int = 20_000,
+        admission: Admission,
+        traces: Traces | None = None,
     ) -> None:
         self._database = database
         self._bus = bus
@@ -77,7 +74,8 @@ class Engine:
         self._cycle = cycle
         self._watchers = watchers
         self._sealer = sealer
-        self._most_waiting = most_waiting
+        self._admission = admission
+        self._traces = traces or Traces(database, clock)
         self._signals = Gather(self._known_signals)
         self._once = Once(database)
 
@@ -92,6 +90,7 @@ class Engine:
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
+        options: StartOptions = StartOptions(),  # noqa: B008 - frozen
     ) -> StartedRun:
         """Start a run and answer once it is durable.
 
@@ -109,18 +108,25 @@ class Engine:
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)
-            new = self._new(caller, published, shown, labels, "api", idempotency_key, body_hash)
+            new = self._new(caller, published, shown, labels, options.trigger, idempotency_key, body_hash)
             new.sealed = sealed
+            template = str(published.template)
             command = cmd.Start(
-                template=str(published.template),
+                template=template,
                 template_version=published.version,
-                trigger="api",
+                trigger=options.trigger,
                 input=shown,
                 labels=labels,
+                start_at=options.moment(new.created_at),
             )
-            return await self._begin(caller, run, published, new, command, shown, labels, {})
+            reason, actor = options.reason, options.actor
+            return await self._begin(caller, run, published, new, command, shown, labels, {}, reason, actor)
 
-        return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
+        started = await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
+        if options.signal is not None:
+            with contextlib.suppress(StateConflict):  # it has ended already, and waited for nothing
+                await self.signal(caller, started.run_id, *options.signal, options.reason, idempotency_key)
+        return started
 
     async def fork(
         self,
@@ -154,9 +160,11 @@ class Engine:
                 snapshot=str(snapshot_id),
                 scopes=frontier(published.plan, snapshot.state.scopes),
                 next_no=snapshot.state.next_no,
-                inputs=await self._inputs(run_id, snapshot),
+                inputs=snapshot.inputs,
             )
-            return await self._begin(caller, run, published, new, command, source.input, given, source.records, reason)
+            return await self._begin(
+                caller, run, published, new, command, source.input, given, snapshot.records, reason
+            )
 
         return await self._once.begin(caller.owner_id, idempotency_key, body_hash, begin)
 
@@ -239,10 +247,11 @@ class Engine:
         labels: dict[str, str],
         records: dict[str, Record],
         reason: str = "",
+        actor: str = "",
     ) -> StartedRun:
+        await self._admission.start(caller.owner_id)
         moment = dt.datetime.fromtimestamp(new.created_at, dt.UTC).isoformat().replace("+00:00", "Z")
-        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels)
-        facts["epoch"] = 1
+        facts = run_facts(run, published.name, published.version, caller.principal_id, moment, labels) | {"epoch": 1}
         entry = Entry(
             run,
             caller.owner_id,
@@ -253,7 +262,8 @@ class Engine:
             Values(shown, facts, dict(records)),
             new,
         )
-        await self._submit(run, command, caller, reason, entry=entry)
+        self._traces.begin(run)
+        await self._submit(run, command, caller, reason, entry=entry, actor=actor)
         return StartedRun(
             run_id=run,
             template_id=published.template,
@@ -263,13 +273,16 @@ class Engine:
             labels=labels,
             created_at=new.created_at,
             created_by=caller.principal_id,
+            start_at=command.start_at,
         )
 
     # ---- acting
 
-    async def command(self, caller: Caller, run_id: UUID, command: cmd.Command, reason: str) -> None:
+    async def command(
+        self, caller: Caller, run_id: UUID, command: cmd.Command, reason: str, *, actor: str = ""
+    ) -> None:
         """Let a command happen to a run of the caller's owner, and answer once it is durable."""
-        await self._submit(run_id, command, caller, reason)
+        await self._submit(run_id, command, caller, reason, actor=actor)
 
     async def rollback(self, caller: Caller, run_id: UUID, snapshot_id: UUID, reason: str) -> None:
         """Go back to a snapshot."""
@@ -279,7 +292,9 @@ class Engine:
             seq=snapshot.seq,
             scopes=snapshot.state.scopes,
             undo=snapshot.state.undo,
-            inputs=await self._inputs(run_id, snapshot),
+            inputs=snapshot.inputs,
+            records=snapshot.records,
+            asked=snapshot.asked,
         )
         await self._submit(run_id, command, caller, reason)
 
@@ -322,23 +337,15 @@ class Engine:
             )
         return loaded, found
 
-    async def _inputs(self, run: UUID, snapshot: SnapshotState) -> dict[str, bytes]:
-        """Recorded inputs of the steps with blocks a snapshot holds, by `container_key`."""
-        wanted = {step.no: container_key(scope, index) for scope, index, step in kept_steps(snapshot.state.scopes)}
-        if not wanted:
-            return {}
-        async with self._database.connection() as connection:
-            return {wanted[no]: given for no, given in (await load_inputs(connection, run, list(wanted))).items()}
-
     async def _load(self, runs: Iterable[UUID]) -> dict[UUID, LoadedRun]:
         async with self._database.connection() as connection:
             return await load_runs(connection, list(runs))
 
     async def _submit(
-        self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, entry: Entry | None = None
-    ) -> None:
-        if self._cycle.depth > self._most_waiting:
-            raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
+        self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, actor: str = "",
+        entry: Entry | None = None,
+    ) -> None:  # fmt: skip
+        self._admission.command()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(refusal: Exception | None) -> None:
@@ -354,7 +361,7 @@ class Engine:
                 run,
                 command,
                 done,
-                actor="callback" if caller is None else f"principal:{caller.principal_id}",
+                actor=actor or ("callback" if caller is None else f"principal:{caller.principal_id}"),
                 reason=reason,
                 owner=None if caller is None else caller.owner_id,
                 entry=entry,
@@ -372,6 +379,10 @@ class Engine:
         """Whether a run of the owner is known here as one that has not ended."""
         return self._cycle.goes_on(owner_id, run_id)
 
+    async def published(self, owner_id: UUID, template_id: UUID, version: int | None) -> Published:
+        """The version of a template that a start would take."""
+        return await self._plans.resolve(owner_id, template_id, version)
+
     async def template_changed(self, template_id: UUID) -> None:
         """Tell every scheduler, this one first."""
         self._plans.changed(template_id)
@@ -379,20 +390,7 @@ class Engine:
 
     async def readiness(self) -> dict[str, str]:
         """Part by part, ok or what is wrong."""
-        parts = {"store": "ok", "bus": "ok", "approvals": "ok", "executors": "ok"}
-        try:
-            async with asyncio.timeout(2), self._database.connection() as connection:
-                if await live_handlers(connection) is None:
-                    parts["executors"] = "no executor is live"
-        except (Unavailable, TimeoutError):
-            parts["store"], parts["executors"] = "down", "unknown"
-        if not self._bus.is_connected:
-            return parts | {"bus": "down", "approvals": "unknown"}
-        try:
-            await self._bus.request(subjects.ping("approvals"), b"", timeout=1)
-        except Exception:  # noqa: BLE001 - no answer is the answer, whatever the reason
-            parts["approvals"] = "no answer"
-        return parts
+        return await readiness(self._database, self._bus)
 
     async def handlers(self) -> frozenset[str] | None:
         """Names of handlers that live executors know; None when no executor is live."""

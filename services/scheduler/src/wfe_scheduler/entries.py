@@ -27,10 +27,11 @@ class Item:
         entry: The run itself, for a start: it is not in the store yet.
         reporter: Executor that reported, for giving it the next step.
         fresh: It is decided on what the store had after it came, so that a refusal stands.
+        since: When it began to wait for a cycle; `time.monotonic()`.
         done: Called once, after the commit with None, or with why it was refused. Must not raise.
     """
 
-    __slots__ = ("actor", "command", "done", "entry", "fresh", "owner", "reason", "reporter", "run")
+    __slots__ = ("actor", "command", "done", "entry", "fresh", "owner", "reason", "reporter", "run", "since")
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class Item:
         self.entry = entry
         self.reporter = reporter
         self.fresh = False
+        self.since = 0.0
 
 
 class Entry:
@@ -131,6 +133,7 @@ def entry_of(loaded: LoadedRun, published: Published) -> Entry:
     facts["epoch"] = loaded.state.epoch
     values = Values(loaded.input, facts, loaded.records, loaded.inputs, loaded.gates)
     values.signals = loaded.signals
+    values.then, values.asked = loaded.then, loaded.asked
     return Entry(
         loaded.run,
         loaded.owner,

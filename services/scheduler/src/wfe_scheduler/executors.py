@@ -165,7 +165,8 @@ class Executors:
             retry_after=None if failure is None else failure.retry_after,
             executor=executor,
             fence=outcome.fence,
-            started_at=outcome.started_at or None,
+            # The executor's clock may be ahead by a little: no step begins after it has ended.
+            started_at=min(outcome.started_at, self._clock.now()) or None,
         )
 
         def done(refusal: Exception | None) -> None:

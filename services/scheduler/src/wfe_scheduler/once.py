@@ -102,6 +102,7 @@ class Once:
             labels=loaded.labels,
             created_at=loaded.created_at.timestamp(),
             created_by=loaded.created_by,
+            start_at=None if loaded.start_at is None else loaded.start_at.timestamp(),
         )
 
     async def _load_keys(self, keys: list[Place]) -> dict[Place, tuple[bytes, UUID]]:

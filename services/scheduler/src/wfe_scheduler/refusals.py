@@ -7,6 +7,7 @@ from uuid import UUID
 from wfe_engine import commands as cmd
 from wfe_engine.errors import NotFound, Unavailable, WfeError
 from wfe_store.commit import Lost
+from wfe_store.pool import unavailable
 
 from wfe_scheduler.entries import Item
 
@@ -22,4 +23,4 @@ def told(fault: Exception, item: Item) -> Exception:
         return fault
     if isinstance(fault, Lost):
         return Unavailable("others decide on this run at the same time; try again", reason="CONTENDED")
-    return Unavailable("the run store is down or refuses this; try again", reason="STORE_DOWN")
+    return unavailable(fault)

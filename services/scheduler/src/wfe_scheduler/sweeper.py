@@ -9,10 +9,12 @@ from wfe_engine import commands as cmd
 from wfe_engine.state import Fault
 from wfe_store import leases
 from wfe_store.pool import Database
+from wfe_store.switches import dispatch_held
 
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.dispatcher import Dispatcher
 from wfe_scheduler.entries import Item
+from wfe_scheduler.metrics import LEASE_LOSSES
 
 _log = structlog.get_logger("wfe.scheduler.sweeper")
 
@@ -45,9 +47,16 @@ class Sweeper:
         async with self._database.connection() as connection:
             lost, gone = await leases.reap(connection, self._lease_seconds, self._lease_losses)
             due = await leases.sweep(connection)
+            held = await dispatch_held(connection)
         self._dispatcher.gone(gone, announce=True)
+        if held is None and self._dispatcher.held:
+            _log.info("dispatch released")
+        elif held is not None and not self._dispatcher.held:
+            _log.warning("dispatch is held", by=held.set_by, reason=held.reason)
+        self._dispatcher.held = held is not None
         for lease in lost:
             _log.info("lease lost", run=str(lease.run), step=lease.no, executor=lease.executor, losses=lease.losses)
+            LEASE_LOSSES.inc(lease.queue)
             if lease.losses >= self._lease_losses:
                 message = f"its lease was lost {lease.losses} times; it may be what kills its executors"
                 self._submit(
@@ -57,6 +66,8 @@ class Sweeper:
                 )
         for run, no, moment in due.timers:
             self._submit(run, no, cmd.TimerDue(no=no, due=moment))
+        if held is not None:
+            due.queue_clocks, due.total_clocks = [], []  # they stand still, and are later by that on release
         for run, no, fence in due.queue_clocks:
             fault = _fault("QUEUE_TIMEOUT", "no executor took it in the time its queue clock allows")
             self._submit(run, no, cmd.ClockRanOut(no=no, fence=fence, fault=fault))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import UUID
+
 from wfe_engine.effects import Dispatch, Effects
-from wfe_engine.events import Event
-from wfe_store.batch import RunWrite, fence_of
+from wfe_engine.events import Event, GateNoted, encode_event
+from wfe_store.batch import Batch, RunWrite, fence_of
 from wfe_store.commit import Stopped
+from wfe_store.load import StoredEvent
 
 from wfe_scheduler.entries import Entry, Item
 
@@ -30,9 +34,9 @@ class Work:
         self.leased: list[Dispatch] = []
 
     def touches(self, effects: Effects) -> bool:
-        """Whether effects write rows that this work writes already."""
+        """Whether effects write rows that this work writes already, or stand on some that it takes back."""
         present = effects.touched()
-        return any(not present.isdisjoint(before.touched()) for before in self.effects)
+        return any(before.revised or not present.isdisjoint(before.touched()) for before in self.effects)
 
     def write(self) -> RunWrite:
         """The run's share of the batch."""
@@ -69,11 +73,39 @@ class Outcome:
         self.stopped = stopped
 
 
+def batch_of(works: Sequence[Work], told: Callable[[UUID], bool]) -> Batch:
+    """What the works write, in the order of the runs' ids; `told` as `Batch` has it."""
+    batch = Batch(works[0].now, told)
+    for work in works:
+        batch.add(work.write())
+    return batch
+
+
 def lease_fence(work: Work) -> int:
     """Fence of the steps leased in a work's commit; its entry has the new version already."""
     return fence_of(work.entry.version) + 1
 
 
-def was_committed(entry: Entry, before: Work) -> bool:
-    """Whether the decision whose commit's outcome is unknown is what the store has."""
-    return entry.version == before.entry.version + 1 and entry.state == before.state and bool(before.events)
+def is_its_own(event: StoredEvent | None, work: Work) -> bool:
+    """Whether a stored event is the first one of a work: then the commit whose outcome was unknown has happened.
+
+    The state does not show it: others may have decided since, or have decided the same.
+    """
+    if event is None:
+        return False
+    first, actor, reason = work.events[0]
+    if isinstance(first, GateNoted):
+        actor, reason = first.by, first.comment
+    expected = first.TYPE, actor, reason, encode_event(first).decode()
+    return (event.type, event.actor, event.reason, event.data) == expected and abs(event.at - work.now) < 1e-6
+
+
+async def happened(recorded: Callable[[UUID, int], Awaitable[StoredEvent | None]], works: Sequence[Work]) -> bool:
+    """Whether one of these, whose commits' outcomes are unknown, is in the log of its run.
+
+    Args:
+        recorded: Reads an event of a run by its seq.
+        works: Decisions that may have been committed.
+    """
+    first = [(work, work.entry.state.seq + 1) for work in works if work.events]
+    return any([is_its_own(await recorded(work.entry.run, seq), work) for work, seq in first])

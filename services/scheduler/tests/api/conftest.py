@@ -102,6 +102,7 @@ class FakeEngine:
         meanwhile: Awaited in such a call, before its answer: what the commit would do.
         started: Answer to starts and forks.
         watchers: By run, those who watch now.
+        remembered: Runs that are in memory as ones that have not ended.
         parts: Answer to readiness.
         known: Answer to handlers.
     """
@@ -123,6 +124,7 @@ class FakeEngine:
     )
     snapshot_id: uuid.UUID = field(default_factory=uuid.uuid4)
     watchers: dict[uuid.UUID, list[Nudges]] = field(default_factory=dict)
+    remembered: set[uuid.UUID] = field(default_factory=set)
     parts: dict[str, str] = field(default_factory=lambda: {"store": "ok", "bus": "ok"})
     known: frozenset[str] | None = None
 
@@ -152,7 +154,7 @@ class FakeEngine:
         return self.snapshot_id
 
     def goes_on(self, owner_id: uuid.UUID, run_id: uuid.UUID) -> bool:
-        return False
+        return run_id in self.remembered
 
     @contextmanager
     def watch(self, run_id: uuid.UUID, *, ends: bool = False) -> Iterator[Nudges]:

@@ -114,6 +114,14 @@ async def test_a_get_of_an_ended_run_does_not_wait(api: Api) -> None:
         assert (await api.workflows.GetWorkflow(request, metadata=api.ann)).status == "failed"
 
 
+async def test_a_get_does_not_wait_for_an_end_that_another_scheduler_has_seen(api: Api) -> None:
+    run_id = await api.run(status="completed")
+    api.engine.remembered.add(run_id)
+    request = pb.GetWorkflowRequest(id=str(run_id), wait_seconds=60)
+    async with asyncio.timeout(10):
+        assert (await api.workflows.GetWorkflow(request, metadata=api.ann)).status == "completed"
+
+
 @pytest.mark.parametrize("seconds", [-1, 61, 2**31 - 1])
 async def test_a_wait_has_bounds(api: Api, seconds: int) -> None:
     request = pb.GetWorkflowRequest(id="no", wait_seconds=seconds)

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from wfe.api.v1 import workflow_service_pb2 as pb
 from wfe_engine.errors import AlreadyExists
+from wfe_scheduler.api.engine import StartOptions
 from wfe_servicekit.testing import refused
 
 from .conftest import REST, STARTER, TEMPLATE, Api, fields, plain
@@ -36,7 +37,7 @@ async def test_a_start_answers_201_and_pending(api: Api) -> None:
     answer = await call
     assert ("x-http-status", "201") in tuple(await call.initial_metadata())
     assert api.engine.asked == [
-        ("start", TEMPLATE, None, {"tone": "plain", "n": 3}, {"team": "red"}, None, b""),
+        ("start", TEMPLATE, None, {"tone": "plain", "n": 3}, {"team": "red"}, None, b"", StartOptions()),
     ]
     assert plain(answer) == {
         "id": str(api.engine.started.run_id),

@@ -8,17 +8,34 @@ from __future__ import annotations
 
 import msgspec
 
-from wfe_engine.events.base import (
-    Event,
-    StepEvent,
-)
+from wfe_engine.events.base import Event, StepEvent
 from wfe_engine.events.gates import (
+    NOTED,
     ApprovalApproved,
+    ApprovalBypassed,
+    ApprovalClaimed,
+    ApprovalDelegated,
+    ApprovalEdited,
+    ApprovalEscalated,
     ApprovalExpired,
+    ApprovalExpiring,
+    ApprovalExtended,
+    ApprovalLinkIssued,
+    ApprovalLinkRefused,
+    ApprovalLinkUsed,
+    ApprovalOpened,
     ApprovalRejected,
+    ApprovalReleased,
+    ApprovalReminded,
     ApprovalRequested,
+    ApprovalRevised,
+    ApprovalSuperseded,
+    ApprovalVoted,
+    ApprovalVoteWithdrawn,
     ApprovalWithdrawn,
+    GateDecided,
     GateEvent,
+    GateNoted,
 )
 from wfe_engine.events.runs import (
     RunCancelled,
@@ -53,13 +70,67 @@ from wfe_engine.events.steps import (
     StepWaiting,
 )
 
+TYPES: dict[str, type[Event]] = {
+    kind.TYPE: kind
+    for kind in (
+        RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunCompensating,
+        RunRetried, RunRolledBack, SnapshotCreated, BlockFailing, SignalReceived, CompensationNoted, StepReady,
+        StepStarted, StepFailing, BlockEnded, Emitted, StepWaiting, SignalTaken, CallbackAlive, StepRetrying,
+        StepCompleted, StepFailed, StepEdited, StepSkipped, StepCancelled, ApprovalRequested, ApprovalApproved,
+        ApprovalRejected, ApprovalExpired, ApprovalWithdrawn, ApprovalSuperseded, ApprovalRevised, ApprovalOpened,
+        ApprovalReminded, ApprovalExpiring, ApprovalEscalated, ApprovalClaimed, ApprovalReleased, ApprovalDelegated,
+        ApprovalVoted, ApprovalVoteWithdrawn, ApprovalEdited, ApprovalExtended, ApprovalLinkIssued, ApprovalLinkUsed,
+        ApprovalLinkRefused, ApprovalBypassed,
+    )
+}  # fmt: skip
+
+#: Types after which a watch of the run ends.
+ENDS = frozenset({RunCompleted.TYPE, RunFailed.TYPE, RunCancelled.TYPE})
+
+_encoder = msgspec.json.Encoder()
+_decoders = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
+
+
+def encode_event(event: Event) -> bytes:
+    """JSON of an event's data; its type goes beside it."""
+    return _encoder.encode(event)
+
+
+def decode_event(name: str, data: bytes | str) -> Event:
+    """The event of a type and its data.
+
+    Raises:
+        KeyError: No such type.
+        msgspec.ValidationError: The data are not of it.
+    """
+    return _decoders[name].decode(data)
+
+
 __all__ = [
     "ENDS",
+    "NOTED",
     "TYPES",
     "ApprovalApproved",
+    "ApprovalBypassed",
+    "ApprovalClaimed",
+    "ApprovalDelegated",
+    "ApprovalEdited",
+    "ApprovalEscalated",
     "ApprovalExpired",
+    "ApprovalExpiring",
+    "ApprovalExtended",
+    "ApprovalLinkIssued",
+    "ApprovalLinkRefused",
+    "ApprovalLinkUsed",
+    "ApprovalOpened",
     "ApprovalRejected",
+    "ApprovalReleased",
+    "ApprovalReminded",
     "ApprovalRequested",
+    "ApprovalRevised",
+    "ApprovalSuperseded",
+    "ApprovalVoteWithdrawn",
+    "ApprovalVoted",
     "ApprovalWithdrawn",
     "BlockEnded",
     "BlockFailing",
@@ -67,7 +138,9 @@ __all__ = [
     "CompensationNoted",
     "Emitted",
     "Event",
+    "GateDecided",
     "GateEvent",
+    "GateNoted",
     "RunCancelled",
     "RunCompensating",
     "RunCompleted",
@@ -95,35 +168,3 @@ __all__ = [
     "decode_event",
     "encode_event",
 ]
-
-TYPES: dict[str, type[Event]] = {
-    kind.TYPE: kind
-    for kind in (
-        RunCreated, RunStarted, RunPaused, RunResumed, RunCompleted, RunFailed, RunCancelled, RunCompensating,
-        RunRetried, RunRolledBack, SnapshotCreated, StepReady, StepStarted, StepWaiting, StepRetrying, StepCompleted,
-        StepFailing, StepFailed, StepSkipped, StepEdited, StepCancelled, CompensationNoted, BlockEnded, BlockFailing,
-        Emitted, SignalReceived, SignalTaken, CallbackAlive, ApprovalRequested, ApprovalApproved, ApprovalRejected,
-        ApprovalExpired, ApprovalWithdrawn,
-    )
-}  # fmt: skip
-
-#: Types after which a watch of the run ends.
-ENDS = frozenset({RunCompleted.TYPE, RunFailed.TYPE, RunCancelled.TYPE})
-
-_encoder = msgspec.json.Encoder()
-_decoders = {name: msgspec.json.Decoder(kind) for name, kind in TYPES.items()}
-
-
-def encode_event(event: Event) -> bytes:
-    """JSON of an event's data; its type goes beside it."""
-    return _encoder.encode(event)
-
-
-def decode_event(name: str, data: bytes | str) -> Event:
-    """The event of a type and its data.
-
-    Raises:
-        KeyError: No such type.
-        msgspec.ValidationError: The data are not of it.
-    """
-    return _decoders[name].decode(data)

@@ -23,6 +23,7 @@ class RunCreated(Event, frozen=True, kw_only=True):
         forked_from: Run this one was forked from.
         snapshot: Snapshot it began at.
         scopes, next_no: The frontier it began with, when forked.
+        start_at: Moment it waits for before it starts; Unix seconds. None when it starts at once.
     """
 
     TYPE: ClassVar[str] = "run.created"
@@ -36,12 +37,18 @@ class RunCreated(Event, frozen=True, kw_only=True):
     snapshot: str = ""
     scopes: dict[str, Scope] = msgspec.field(default_factory=dict)
     next_no: int = 1
+    start_at: float | None = None
 
 
 class RunStarted(Event, frozen=True, kw_only=True):
-    """The first steps are about to be entered."""
+    """The first steps are about to be entered.
+
+    Attributes:
+        deadline: End of the total clock of a run that had waited for its start; None for others.
+    """
 
     TYPE: ClassVar[str] = "run.started"
+    deadline: float | None = None
 
 
 class RunPaused(Event, frozen=True, kw_only=True):

@@ -13,10 +13,12 @@ class CompensationNoted(StepEvent, frozen=True, kw_only=True):
 
     Attributes:
         undo: Number of the step that would do it.
+        fault: Why it will fail: its params could not be computed.
     """
 
     TYPE: ClassVar[str] = "compensation.noted"
     undo: int
+    fault: Fault | None = None
 
 
 class StepReady(StepEvent, frozen=True, kw_only=True):

@@ -275,6 +275,10 @@ def _approval(
             reading.key_fault(inner, "No tool asks for an approval.", "Mark one: approval: required.")
         if isinstance(given["approval"], dict):
             known = {key: one for key, one in value.items() if key in APPROVAL_KEYS}
+            then = known["expires"].get("then") if isinstance(known.get("expires"), dict) else None
+            if isinstance(then, str) and then.startswith("branch"):
+                place = (*inner, "expires", "then")
+                reading.fault(place, "There is no branch to go to; the model is told instead.", "Write then: reject.")
             params["approval"] = read_approval(reading, values, {"title": "-", **known}, inner, scope)
     elif gated:
         reading.key_fault(

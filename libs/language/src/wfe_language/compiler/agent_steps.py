@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
 from wfe_engine import plan
 
 from wfe_language.compiler.agent import read_agent
@@ -100,21 +101,13 @@ def _mcp(entry: plan.Expression, prefix: str, work: dict[str, Any], *, sealed: b
 
 
 def _gated(node: plan.Node, approval: plan.Expression, prefix: str) -> tuple[plan.Node, ...]:
-    """A call that a person must allow, with the arguments it will be made with."""
-    name, arguments = plan.Path("item", ("name",), "item.name"), plan.Path("item", ("arguments",), "item.arguments")
-    asked = {
-        **_fields(approval),
-        "title": plan.Text(("Allow the call of ", name, "?")),
-        "payload": plan.MapOf((("tool", name), ("arguments", arguments))),
-    }
+    """A call that a person must allow; what he is shown is what it will do, bound by its digest."""
+    name = plan.Path("item", ("name",), "item.name")
+    asked = {**_fields(approval), "title": plan.Text(("Allow the call of ", name, "?")), "payload": plan.Literal(None)}
     gate = plan.Node(
         id="allow", index=0, path=f"{prefix}allow", kind="approval", params=map_of(asked), dependents=(1,)
     )  # fmt: skip
-    after = plan.Node(
-        id=node.id, index=1, path=node.path, kind=node.kind, params=node.params, needs=(0,), retry=node.retry,
-        clocks=node.clocks, queue=node.queue, sealed=node.sealed,
-    )  # fmt: skip
-    return gate, after
+    return gate, replace(node, index=1, needs=(0,), approved_by=0)
 
 
 def _entries(params: plan.Expression) -> list[dict[str, plan.Expression]]:

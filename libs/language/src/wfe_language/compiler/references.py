@@ -19,6 +19,7 @@ Around = Callable[[], Mapping[str, tuple[str, ...]]]
 
 STEP_FIELDS = ("output", "status", "error", "attempts")
 ERROR_FIELDS = ("code", "message", "step", "details")
+REVISION_FIELDS = ("reason", "round", "by", "payload", "approval")
 RUN_FIELDS = ("id", "created_at", "created_by", "labels", "epoch", "template")
 
 
@@ -86,6 +87,7 @@ _LOCAL_PLACES = {
     "item": "inside of a foreach",
     "index": "inside of a foreach or a loop",
     "error": "in a catch or a finally",
+    "revision": "in a list of steps with a gate that revises",
 }
 
 
@@ -94,9 +96,11 @@ def _refer_local(root: str, parts: tuple[str | int, ...], scope: Scope) -> tuple
         return f"{root} means nothing {scope.place}.", f"It is known {_LOCAL_PLACES[root]}."
     if root == "index" and parts:
         return "index is a number and has no fields.", "Use index alone."
-    if root == "error" and parts and parts[0] not in ERROR_FIELDS:
+    fields = {"error": ERROR_FIELDS, "revision": REVISION_FIELDS}.get(root)
+    if fields and parts and parts[0] not in fields:
         name = str(parts[0])[:60]
-        return f"An error has no field {name}.", suggest(name, ERROR_FIELDS, f"Known: {choices(ERROR_FIELDS)}.")
+        article = "An" if root == "error" else "A"
+        return f"{article} {root} has no field {name}.", suggest(name, fields, f"Known: {choices(fields)}.")
     return None
 
 

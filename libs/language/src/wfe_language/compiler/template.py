@@ -11,17 +11,19 @@ from typing import Any
 from wfe_engine import plan
 
 from wfe_language.compiler.agent_steps import agent_block, read_agent
+from wfe_language.compiler.approved import bind, check_expiries, check_revisions, revises
 from wfe_language.compiler.blocks import Either
 from wfe_language.compiler.clocks import read_clocks, read_retry
 from wfe_language.compiler.declarations import NAME, NAME_RULE, RESERVED, read_variables
 from wfe_language.compiler.graph import Order, order
-from wfe_language.compiler.kinds import KINDS, LATER_KINDS, TEMPLATE_NAME, TEMPLATE_RULE
+from wfe_language.compiler.kinds import KINDS, TEMPLATE_NAME, TEMPLATE_RULE
 from wfe_language.compiler.reading import Missing, Reading
 from wfe_language.compiler.references import ids_around
+from wfe_language.compiler.step_kinds import kind_of
 from wfe_language.compiler.structure import STRUCTURES
 from wfe_language.compiler.types import Types
 from wfe_language.compiler.values import Scope, Values
-from wfe_language.faults import Where, choices, nearest, suggest
+from wfe_language.faults import Where, choices, suggest
 from wfe_language.loader import Positions
 
 #: Steps of a template, those inside of others included.
@@ -33,8 +35,6 @@ QUEUE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 
 _TOP = ("name", "description", "variables", "defaults", "timeout", "priority", "compensate", "steps", "output")
 _TRIGGERS = ("failure", "cancel", "rollback")
-_COMMON = ("id", "description", "if", "needs", "retry", "timeout", "queue", "compensate")
-_ALL = (*KINDS, *STRUCTURES, "agent")
 _WORK_ONLY = ("retry", "timeout", "queue")
 _INSTEAD = {
     ("approval", "timeout"): "Use expires: {after: 24h, then: reject} in the approval.",
@@ -62,6 +62,10 @@ class _Before:
     def __contains__(self, id_: object) -> bool:
         at = self.position.get(id_) if isinstance(id_, str) else None
         return (at is not None and bool(self.bits >> at & 1)) or id_ in self.outer
+
+
+def _is_approved(step: Any) -> bool:
+    return isinstance(step, dict) and isinstance(step.get("approved_by"), str)
 
 
 class TemplateReader:
@@ -99,6 +103,7 @@ class TemplateReader:
         root, ended = plan.Block((), ()), scope
         if "steps" in given:
             root, ended = self.inner(given["steps"], ("steps",), scope, "")
+            check_expiries(reading, root)
         for unknown, where, place in reading.callback_uses:
             if unknown not in reading.callbacks:
                 otherwise = f"Wait for it: wait_for: {{callback: {unknown[:60]}}}."
@@ -175,13 +180,33 @@ class TemplateReader:
         known = frozenset(position)
         everything = outer.steps | known
         types = outer.types.with_steps({id_: step for id_, step in zip(ids, steps, strict=True) if id_})
+        check_revisions(reading, steps, where, arranged)
+        inside = outer
+        if any(revises(step) for step in steps):
+            inside = replace(outer, locals=outer.locals | {"revision"})
         nodes = []
         for at, step in enumerate(steps):
             # With a cycle nobody knows who comes first; the cycle is fault enough.
             bits = -1 if arranged.cycle else arranged.before[at]
             before = _Before(position, bits, outer.before)
-            scope = replace(outer, steps=everything, before=before, step=ids[at], place="here", types=types)
-            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged))
+            needs = arranged.needs[at]
+            scope = replace(
+                inside,
+                steps=everything,
+                before=before,
+                step=ids[at],
+                place="here",
+                types=types,
+                siblings=frozenset(id_ for id_, index in position.items() if bits >> index & 1),
+                follows=ids[needs[0]] if len(needs) == 1 else "",
+            )
+            gate = position.get(step["approved_by"]) if _is_approved(step) else None
+            # What people are to approve must be known when they are asked.
+            asked = scope if gate is None or arranged.cycle else replace(
+                scope, before=_Before(position, arranged.before[gate], outer.before)
+            )  # fmt: skip
+            nodes.append(self._node(step, (*where, at), scope, prefix, at, arranged, asked))
+        nodes = bind(reading, steps, where, nodes, ids)
         roots = tuple(at for at, needs in enumerate(arranged.needs) if not needs)
         ended = replace(outer, steps=everything, before=Either(outer.before, known), step="", types=types)
         return plan.Block(tuple(nodes), roots, result=len(nodes) - 1), ended
@@ -276,10 +301,11 @@ class TemplateReader:
         prefix: str,
         at: int,
         arranged: Order,
+        asked: Scope,
     ) -> plan.Node:
         reading, values = self.reading, self.values
         given = value if isinstance(value, dict) else {}
-        kind = self._kind(value, where)
+        kind = kind_of(self.reading, value, where)
         condition = None
         if "if" in given:
             condition = values.condition(given["if"], (*where, "if"), scope.at("in an if"))
@@ -297,7 +323,7 @@ class TemplateReader:
             params, blocks = STRUCTURES[kind](self, given[kind], (*where, kind), scope, path)
             values.sealed = False
         elif kind:
-            params = KINDS[kind](reading, values, given[kind], (*where, kind), scope)
+            params = KINDS[kind](reading, values, given[kind], (*where, kind), asked)
         return plan.Node(
             id=scope.step,
             index=at,
@@ -362,31 +388,3 @@ class TemplateReader:
             queue=queue,
             sealed=self.values.sealed,
         )
-
-    def _kind(self, value: Any, where: Where) -> str:
-        """The one kind of a step; empty when it has none that runs. Faults for every key of the step."""
-        reading = self.reading
-        if not isinstance(value, dict):
-            reading.object(value, where, (), mend="Write a step: {id: first, call: {handler: echo}}.")
-            return ""
-        if "id" not in value:
-            reading.key_fault(where, "The step has no id.", "Add `id:`, a name other steps can refer to.")
-        found = [key for key in value if key in plan.KINDS]
-        later = [key for key in value if key in LATER_KINDS]
-        known = (*_COMMON, *_ALL, *LATER_KINDS)
-        meant = False  # an unknown key is probably a kind, misspelt
-        for key in value:
-            inner = (*where, key)
-            if key in later:
-                reading.key_fault(inner, f"This version does not run {key} steps yet.", f"It runs {choices(_ALL)}.")
-            elif key not in known:
-                near = nearest(key, known)
-                meant |= near in _ALL
-                mend = f"Did you mean {near}?" if near else f"Known are {choices(_COMMON)}, and one of {choices(_ALL)}."
-                reading.key_fault(inner, f"The key {key[:60]} is not known in a step.", mend)
-        if len(found) + len(later) > 1:
-            both = [*found, *later]
-            reading.key_fault((*where, both[1]), f"The step has two kinds: {choices(both)}.", "Make two steps of it.")
-        elif not found and not later and not meant:
-            reading.key_fault(where, "The step does not say what it does.", f"Add one of {choices(_ALL)}.")
-        return found[0] if found else ""

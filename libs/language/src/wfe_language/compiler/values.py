@@ -42,8 +42,10 @@ class Scope:
         before: Those of them that have ended by then.
         step: Id of the step they stand in; empty outside of steps.
         within: Ids of the steps around that one, the outermost first.
-        locals: Those of item, index and error that mean something here.
+        locals: Those of item, index, error and revision that mean something here.
         loops: Ids of the loops around; their output is that of the last round.
+        siblings: Ids of the steps of the same list that have ended by then.
+        follows: The one step this needs; empty when there are none or several.
         sealing: Whether secrets and sensitive variables may stand here, whole or inside text.
         place: Where this is, for a sentence: "in the params of a call".
         types: What is known of the values.
@@ -56,6 +58,8 @@ class Scope:
     within: tuple[str, ...] = ()
     locals: frozenset[str] = frozenset()
     loops: frozenset[str] = frozenset()
+    siblings: frozenset[str] = frozenset()
+    follows: str = ""
     sealing: bool = False
     place: str = "here"
     types: Types = field(default_factory=lambda: Types({}))

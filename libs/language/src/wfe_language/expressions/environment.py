@@ -69,6 +69,16 @@ def environment() -> cel.Env:
     return _environment({})
 
 
+#: What expressions outside of templates may begin with: filters over events, filters and mappings of hooks.
+OUTSIDE_ROOTS = (("event",), ("body", "headers"))
+
+
+@functools.cache
+def outside_environment(roots: tuple[str, ...]) -> cel.Env:
+    """One with other roots than those of templates: one of `OUTSIDE_ROOTS`."""
+    return _environment({}, roots)
+
+
 #: Names that stand for values of a known type, by type; only to check expressions in. NUMBER is a whole number in one
 #: environment and a fraction in the other.
 PLACEHOLDERS = {"BOOL": "_wb", "STRING": "_ws", "INT": "_wi", "NUMBER": "_wn", "LIST": "_wl", "MAP": "_wm"}
@@ -85,11 +95,11 @@ def typed_environment(number: str) -> cel.Env:
     return _environment({PLACEHOLDERS[kind]: known for kind, known in kinds.items()})
 
 
-def _environment(types: Mapping[str, cel.Type]) -> cel.Env:
+def _environment(types: Mapping[str, cel.Type], roots: tuple[str, ...] = ROOTS + LOCALS) -> cel.Env:
     excluded = "".join(f'    - name: "_{sign}_"\n' for sign in _ARITHMETIC)
     return cel.NewEnv(
         config=cel.NewEnvConfigFromYaml(f"name: wfe\nstdlib:\n  exclude_functions:\n{excluded}"),
-        variables={**dict.fromkeys(ROOTS + LOCALS, cel.Type.DYN), **types},
+        variables={**dict.fromkeys(roots, cel.Type.DYN), **types},
         functions=_functions(),
         extensions=[
             ext_strings.ExtStrings(),

@@ -14,7 +14,7 @@ from cel_expr_python import cel
 from wfe_engine import plan
 from wfe_engine.values import SEALED
 
-from wfe_language.expressions.environment import NotCel, compile_cel
+from wfe_language.expressions.environment import OUTSIDE_ROOTS, NotCel, compile_cel, outside_environment
 from wfe_language.expressions.functions import CHEAP, OWN
 from wfe_language.expressions.scan import functions, references
 
@@ -78,7 +78,7 @@ class CelEvaluator:
                 types), loops too much, or gives what is not JSON or more than the limits above.
         """
         try:
-            value = self._compiled(expression.source).eval(data=project(expression, bindings))
+            value = self._compile(expression).eval(data=project(expression, bindings))
         except NotCel as error:
             raise ExpressionError(f"It does not compile: {error}.", expression.source) from None
         except (RuntimeError, UnicodeError, TypeError, ValueError, OverflowError) as error:
@@ -97,6 +97,62 @@ class CelEvaluator:
         if size > MOST_RESULT:
             raise ExpressionError(f"It gives {size} bytes, more than {MOST_RESULT}.", expression.source)
         return result
+
+    def _compile(self, expression: plan.Cel) -> cel.Expression:
+        roots = _outside(expression)
+        return self._compiled(expression.source, None if roots is None else outside_environment(roots))
+
+
+def _outside(expression: plan.Cel) -> tuple[str, ...] | None:
+    """Roots of an expression that stands outside of templates; None for one of a template."""
+    named = tuple(root for root, _ in expression.roots)
+    return named if named in OUTSIDE_ROOTS else None
+
+
+def outside_expression(source: str, roots: tuple[str, ...]) -> plan.Cel:
+    """An expression that stands outside of templates, compiled once to see that it can be.
+
+    Args:
+        source: CEL, without braces.
+        roots: One of OUTSIDE_ROOTS: the names it may begin with.
+
+    Raises:
+        ExpressionError: It does not compile.
+    """
+    try:
+        compile_cel(source, outside_environment(roots))
+    except NotCel as error:
+        raise ExpressionError(f"It does not compile: {error}.", source) from None
+    return plan.Cel(source, tuple((root, "") for root in roots))
+
+
+@functools.lru_cache(maxsize=4096)
+def _paths(source: str, roots: tuple[str, ...]) -> tuple[tuple[str | int, ...], ...]:
+    """Static paths an expression follows, shorter ones first."""
+    found = {(reference.root, *reference.parts) for reference in references(source, roots)}
+    return tuple(sorted(found, key=lambda path: (len(path), repr(path))))
+
+
+def narrowed(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the bindings an expression that stands outside of templates looks at, as far as its text tells.
+
+    Handing values to CEL costs more than most expressions do.
+    """
+    found: dict[Any, Any] = {}
+    for path in _paths(expression.source, tuple(root for root, _ in expression.roots)):
+        here: Mapping[Any, Any] = bindings
+        there = found
+        for depth, name in enumerate(path, 1):
+            if name not in here:
+                break
+            inner = here[name]
+            if depth == len(path) or not isinstance(inner, Mapping):
+                there[name] = inner
+                break
+            if there.get(name) is inner:
+                break  # a shorter path took all of it
+            here, there = inner, there.setdefault(name, {})
+    return found
 
 
 def project(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +178,7 @@ def is_cheap(expression: plan.Cel, bindings: Mapping[str, Any]) -> bool:
     Not if it is long, or calls anything but `functions.CHEAP`, and not with more bindings than the bounds above. The
     others belong into an `ExpressionPool`.
     """
-    uses = _uses(expression.source)
+    uses = _uses(expression.source, _outside(expression))
     if not uses:
         return False
     values = min(CHEAP_VALUES, CHEAP_VALUES_USED // uses)
@@ -148,11 +204,11 @@ def is_cheap(expression: plan.Cel, bindings: Mapping[str, Any]) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _uses(source: str) -> int:
+def _uses(source: str, roots: tuple[str, ...] | None) -> int:
     """How often an expression refers to something, at least 1; 0 when it is not cheap whatever it is given."""
     if len(source) > CHEAP_SOURCE or not functions(source) <= CHEAP:
         return 0
-    return max(1, len(references(source)))
+    return max(1, len(references(source, roots)))
 
 
 #: Values named in an error, and characters of each.
@@ -161,13 +217,13 @@ MOST_SHOWN, MOST_SHOWN_LENGTH = 3, 80
 
 def _failed(message: str, expression: plan.Cel, bindings: Mapping[str, Any]) -> ExpressionError:
     """What went wrong, and with which values."""
-    return ExpressionError(_sentence(message) + _met(expression.source, bindings), expression.source)
+    return ExpressionError(_sentence(message) + _met(expression, bindings), expression.source)
 
 
-def _met(source: str, bindings: Mapping[str, Any]) -> str:
+def _met(expression: plan.Cel, bindings: Mapping[str, Any]) -> str:
     """The values an expression refers to, as a sentence: " Here vars.n is 3."; empty when it refers to none."""
     shown: dict[str, str] = {}
-    for reference in references(source):
+    for reference in references(expression.source, _outside(expression)):
         name, value = reference.root, bindings.get(reference.root)
         for part in reference.parts:
             if isinstance(value, Mapping) and part in value:
@@ -177,7 +233,7 @@ def _met(source: str, bindings: Mapping[str, Any]) -> str:
             else:
                 break
         # A root as a whole says nothing about what is missing in it.
-        if "." in name or name not in ("vars", "steps", "run"):
+        if "." in name or name not in ("vars", "steps", "run", "event", "body", "headers"):
             shown[name] = _short(value)
         if len(shown) == MOST_SHOWN:
             break

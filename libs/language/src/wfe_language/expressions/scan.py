@@ -11,7 +11,7 @@ from wfe_engine import plan
 #: Names an expression can begin with.
 ROOTS = ("vars", "steps", "run", "secrets")
 #: Names that mean something inside of steps with blocks.
-LOCALS = ("item", "index", "error")
+LOCALS = ("item", "index", "error", "revision")
 
 _STRING = (
     r"(?:[bB]?[rR]|[rR][bB])(?:\"\"\".*?\"\"\"|'''.*?'''|\"[^\"\n]*\"|'[^'\n]*')"
@@ -41,7 +41,7 @@ class Reference(NamedTuple):
     """A name an expression refers to.
 
     Attributes:
-        root: vars, steps, run, secrets, item, index or error.
+        root: vars, steps, run, secrets, item, index, error or revision.
         parts: What is known of the path below it without evaluating.
         offset: Where it begins in the expression.
         ends: Offsets behind those of the parts, from the first on, that stand there as a plain path.
@@ -123,17 +123,18 @@ def parse_path(source: str) -> plan.Path | None:
     return plan.Path(match[1], parts, source)
 
 
-def references(source: str) -> list[Reference]:
-    """Every root an expression names, with the static path below it.
+def references(source: str, named: tuple[str, ...] | None = None) -> list[Reference]:
+    """Every root an expression names, with the static path below it; the roots of templates unless others are named.
 
     Errs on the side of naming too much: a comprehension's variable that is called vars, steps or run counts
-    as the root; one that is called item, index or error does not.
+    as the root; one that is called item, index, error or revision
+    does not.
     """
     tokens = [t for t in _TOKEN.finditer(source) if t.lastgroup not in ("space", "comment")]
     bound = {
         name[0] for call, name, comma in zip(tokens, tokens[1:], tokens[2:], strict=False) if call[0] + comma[0] == "(,"
     }
-    roots = {*ROOTS, *(set(LOCALS) - bound)}
+    roots = {*ROOTS, *(set(LOCALS) - bound)} if named is None else set(named)
     found: list[Reference] = []
     for at, token in enumerate(tokens):
         if token.lastgroup != "name" or token[0] not in roots:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import msgspec
 from wfe_engine import plan
 
-from wfe_language.expressions.environment import environment
+from wfe_language.expressions.environment import OUTSIDE_ROOTS, environment, outside_environment
 from wfe_language.expressions.evaluator import CelEvaluator, ExpressionError
 
 
@@ -48,6 +48,9 @@ def frame(body: bytes) -> bytes:
 
 def main(cpu_seconds: float, memory: int) -> None:
     """Evaluates until stdin ends."""
+    # Made before the first clock runs.
+    for roots in OUTSIDE_ROOTS:
+        outside_environment(roots)
     environment()
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

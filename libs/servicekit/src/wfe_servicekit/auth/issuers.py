@@ -20,7 +20,7 @@ from wfe_servicekit.settings import ConfigFault
 
 __all__ = ["Issuer", "load_issuers", "parse_issuers"]
 
-Role = Literal["viewer", "operator", "author", "approver", "admin"]
+Role = Literal["viewer", "operator", "author", "approver", "admin", "breakglass"]
 Algorithm = Literal["RS256", "ES256", "EdDSA"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wfe.api.v1 import identity_service_pb2 as pb
 from wfe_servicekit.calls import Caller, http_status
-from wfe_servicekit.checks import Violations, choice
+from wfe_servicekit.checks import Violations, choice, parse_uuid
 from wfe_store.identity import Identity
 
 from wfe_approvals.inputs import KINDS, parse_name, parse_roles, parse_subject
@@ -27,7 +27,14 @@ async def create_principal(identity: Identity, caller: Caller, request: pb.Creat
         roles = parse_roles(request.roles)
     with faults.collect():
         subject = parse_subject(request.subject)
+    acts_for = None
+    with faults.collect():
+        acts_for = parse_uuid(request.acts_for, "acts_for") if request.acts_for else None
+    if acts_for is not None and request.kind in ("", "person"):
+        faults.add("acts_for", "is for agents and service accounts: a person acts for itself")
     faults.raise_if_any()
-    made = await identity.create_principal(caller.owner_id, name=name, kind=kind, roles=roles, subject=subject)
+    made = await identity.create_principal(
+        caller.owner_id, name=name, kind=kind, roles=roles, subject=subject, acts_for=acts_for
+    )
     http_status(201)
     return principal_of(made)

@@ -8,15 +8,19 @@ from wfe_servicekit.calls import Caller
 from wfe_servicekit.checks import parse_uuid
 from wfe_store.gates import Gates
 
-from wfe_approvals.mapping import approval_of, decider_of
+from wfe_approvals.approval_mapping import decider_of
+from wfe_approvals.usecases.view_gate import view_gate
 
 
 async def get_gate(gates: Gates, caller: Caller, request: pb.GetApprovalRequest) -> workflow_pb2.Approval:
-    """One gate with its payload, and whether the caller may decide it.
+    """One gate with its payload and votes, and whether the caller may decide it.
 
     Raises:
         InvalidInput: The id is no UUID.
         NotFound: The caller's owner has no such gate.
     """
-    gate = await gates.get(caller.owner_id, parse_uuid(request.approval_id, "approval_id"))
-    return approval_of(gate, decider_of(caller))
+    gate_id = parse_uuid(request.approval_id, "approval_id")
+    fresh = caller.key_id is not None
+    return await view_gate(
+        gates, caller.owner_id, await gates.facts(caller.owner_id, gate_id, decider_of(caller), fresh=fresh)
+    )

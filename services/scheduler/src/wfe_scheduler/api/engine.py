@@ -10,6 +10,8 @@ import msgspec
 from wfe_engine.commands import Command
 from wfe_servicekit.calls import Caller
 
+from wfe_scheduler.plans import Published
+
 
 class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run that was accepted.
@@ -21,6 +23,7 @@ class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
         labels: Its labels.
         created_at: When it was accepted, by the run store's clock; Unix seconds.
         created_by: Principal that started it.
+        start_at: Moment it is to start at; Unix seconds. None for at once.
     """
 
     run_id: UUID
@@ -31,6 +34,32 @@ class StartedRun(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     created_at: float
     created_by: UUID
+    start_at: float | None = None
+
+
+class StartOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a start may say besides.
+
+    Attributes:
+        trigger: What starts it, as the run shows it.
+        actor: Of its first events; empty for the caller.
+        reason: Why, for its first events.
+        start_at, delay: Not before this moment (Unix seconds), and not before so many seconds are over.
+        signal: Name and JSON bytes of what it is told at its start.
+    """
+
+    trigger: str = "api"
+    actor: str = ""
+    reason: str = ""
+    start_at: float | None = None
+    delay: float | None = None
+    signal: tuple[str, bytes] | None = None
+
+    def moment(self, now: float) -> float | None:
+        """Moment a run that is accepted now is to start at, to the microsecond; None for at once."""
+        moments = [self.start_at, None if self.delay is None else now + self.delay]
+        later = max((round(moment, 6) for moment in moments if moment is not None), default=now)
+        return later if later > now else None
 
 
 class Nudges(Protocol):
@@ -62,6 +91,7 @@ class Engine(Protocol):
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
+        options: StartOptions = StartOptions(),  # noqa: B008 - frozen
     ) -> StartedRun:
         """Start a run of a published template; the newest version when none is named.
 
@@ -69,6 +99,14 @@ class Engine(Protocol):
             InvalidInput: The input does not fit the template's variables; names every violation.
             NotFound, StateConflict: About the template.
             AlreadyExists: The key was used with another body.
+        """
+        ...
+
+    async def published(self, owner_id: UUID, template_id: UUID, version: int | None) -> Published:
+        """The version of a template that a start would take.
+
+        Raises:
+            NotFound, StateConflict: About the template.
         """
         ...
 

@@ -8,10 +8,11 @@ import msgspec
 from wfe.api.v1 import template_pb2, workflow_pb2
 from wfe_engine.plan import WORK
 from wfe_engine.state import Fault
+from wfe_language import Change
 from wfe_language import Fault as TemplateFault
 from wfe_servicekit.calls import Caller
 from wfe_servicekit.checks import timestamp
-from wfe_servicekit.values import dict_to_struct
+from wfe_servicekit.values import dict_to_struct, to_value
 from wfe_store.gate_policy import Decider
 from wfe_store.gates import Gate
 from wfe_store.history import Snapshot
@@ -45,6 +46,7 @@ def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
         updated_at=at,
         runner="hibernating",
         epoch=1,
+        start_at=None if run.start_at is None else unix_moment(run.start_at),
     )
 
 
@@ -72,6 +74,7 @@ def workflow(run: Run, payloads: Payloads) -> workflow_pb2.Workflow:
         heartbeat_at=timestamp(run.heartbeat_at),
         events_total=run.seq,
         epoch=run.epoch,
+        start_at=timestamp(run.start_at),
     )
     if run.forked_from is not None:
         message.forked_from.workflow_id = str(run.forked_from)
@@ -95,6 +98,18 @@ def workflow_detail(detail: RunDetail, caller: Caller) -> workflow_pb2.Workflow:
             f"/api/v1/workflows/{run.id}/events?after=0"
         )
     return message
+
+
+def template_change(change: Change) -> template_pb2.TemplateChange:
+    """One difference between two versions of a template."""
+    return template_pb2.TemplateChange(
+        path=change.path,
+        change=change.change,
+        breaking=change.breaking,
+        old=to_value(msgspec.to_builtins(change.old)),
+        new=to_value(msgspec.to_builtins(change.new)),
+        why=change.why,
+    )
 
 
 def step(item: Step, payloads: Payloads) -> workflow_pb2.Step:
@@ -189,7 +204,18 @@ def approval(gate: Gate, caller: Caller, payloads: Payloads) -> workflow_pb2.App
         replaces=_text(gate.replaces),
         can_decide=refusal is None,
         why_not="" if refusal is None else refusal.message,
+        why_not_reason="" if refusal is None else refusal.reason,
         digest=gate.digest,
+        risk=gate.risk,
+        version=gate.version,
+        opens_at=timestamp(gate.opens_at),
+        round=gate.round,
+        max_rounds=gate.policy.max_rounds,
+        branch=gate.branch,
+        reason_code=gate.reason_code,
+        decided_via=gate.decided_via,
+        claimed_by=_text(gate.claimed_by),
+        level=gate.level,
     )
 
 

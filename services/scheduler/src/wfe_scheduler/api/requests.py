@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ from wfe_servicekit.checks import Violations, choice, from_timestamp, page, pars
 from wfe_servicekit.values import MAX_BYTES, value_to_plain
 from wfe_store.runs import STATUSES, Filters
 
+from wfe_scheduler.api.engine import StartOptions
+
 MOST_LABELS = 32
 LONGEST_LABEL = 63
 LONGEST_REASON = 1_000
@@ -25,6 +28,10 @@ MOST_WAIT_SECONDS = 60
 #: What a store's integer column holds.
 LARGEST = 2**31 - 1
 
+#: How far ahead a start may be.
+MOST_DELAY = dt.timedelta(days=366)
+
+_SIGNAL_RULE = "must be letters, digits and _ . -, beginning with a letter, at most 100 characters"
 _SIGNAL = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
@@ -56,7 +63,7 @@ def reason(faults: Violations, text: str) -> str:
 def signal_name(faults: Violations, text: str) -> str:
     """Name of a signal, checked."""
     if not _SIGNAL.fullmatch(text):
-        faults.add("name", "must be letters, digits and _ . -, beginning with a letter, at most 100 characters")
+        faults.add("name", _SIGNAL_RULE)
     return text
 
 
@@ -72,6 +79,26 @@ def payload(faults: Violations, value: Value, field: str, *, most: int = MAX_BYT
     elif (key := reserved_key_in(msgspec.json.decode(encoded))) is not None:
         faults.add(field, f"has the key {key}, which is the engine's own: call it something else")
     return encoded
+
+
+def start_options(faults: Violations, request: Any) -> StartOptions:
+    """When a start is to happen, and what the run is told at it, checked."""
+    start_at = delay = signal = None
+    with faults.collect():
+        moment = from_timestamp(request, "start_at")
+        if moment is not None and moment - dt.datetime.now(dt.UTC) > MOST_DELAY:
+            raise InvalidInput(f"must be at most {MOST_DELAY.days} days ahead", field="start_at")
+        start_at = None if moment is None else moment.timestamp()
+    if request.delay_seconds:
+        delay = float(at_least(faults, request.delay_seconds, "delay_seconds", 0))
+        if delay > MOST_DELAY.total_seconds():
+            faults.add("delay_seconds", f"must be at most {MOST_DELAY.total_seconds():.0f}")
+    if request.HasField("signal"):
+        if not _SIGNAL.fullmatch(request.signal.name):
+            faults.add("signal.name", _SIGNAL_RULE)
+        signal = (request.signal.name, payload(faults, request.signal.payload, "signal.payload"))
+    trigger = "api" if signal is None else "signal"
+    return StartOptions(trigger=trigger, start_at=start_at, delay=delay, signal=signal)
 
 
 def labels(faults: Violations, given: Mapping[str, str]) -> dict[str, str]:

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import structlog
+import wfe_language
 from wfe.api.v1 import template_pb2, template_service_pb2, template_service_pb2_grpc
 from wfe_engine.errors import InvalidInput, Violation
-from wfe_language import Fault, TemplateFaults, child_templates, load, validate
+from wfe_language import Change, Fault, TemplateFaults, child_templates, compare, load, validate
 from wfe_language.compiler.kinds import TEMPLATE_NAME
 from wfe_servicekit.calls import current_caller, http_status
 from wfe_servicekit.checks import Violations, plain_text
-from wfe_store.templates import Template, Templates
+from wfe_store.templates import Resolved, Template, Templates
 
 from wfe_scheduler.api import mapping, requests
 from wfe_scheduler.api.engine import Engine
@@ -169,6 +170,28 @@ class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # typ
         found = await self._templates.get_version(current_caller().owner_id, template_id, version)
         return mapping.template_version(found, with_source=True)
 
+    async def CompareTemplateVersions(
+        self, request: template_service_pb2.CompareTemplateVersionsRequest, context: Any
+    ) -> template_service_pb2.CompareTemplateVersionsResponse:
+        """What changed in a version since another one; the one before it when none is named."""
+        violations = Violations()
+        template_id = requests.uuid(violations, request.id, "id")
+        version = requests.at_least(violations, request.version, "version", 1)
+        since = requests.at_least(violations, request.since, "since", 0) or version - 1
+        if version == 1 and not since:
+            violations.add("since", "there is no version before 1: name another one")
+        violations.raise_if_any()
+        owner_id = current_caller().owner_id
+        old, new = [await self._templates.resolve(owner_id, template_id, number) for number in (since, version)]
+        async with self._validating:
+            changes = await asyncio.to_thread(_changes, old, new)
+        return template_service_pb2.CompareTemplateVersionsResponse(
+            version=version,
+            since=since,
+            breaking=any(change.breaking for change in changes),
+            changes=[mapping.template_change(change) for change in changes],
+        )
+
     async def DeprecateTemplate(
         self, request: template_service_pb2.DeprecateTemplateRequest, context: Any
     ) -> template_pb2.Template:
@@ -199,6 +222,10 @@ class TemplateService(template_service_pb2_grpc.TemplateServiceServicer):  # typ
             await self._engine.template_changed(changed.id)
         except Exception as error:  # noqa: BLE001 - what was asked is done and stored; the others find it later
             _log.warning("template_change_untold", template_id=str(changed.id), error=str(error))
+
+
+def _changes(old: Resolved, new: Resolved) -> list[Change]:
+    return compare(wfe_language.compile(old.source, old.pins), wfe_language.compile(new.source, new.pins))
 
 
 @functools.lru_cache(maxsize=64)

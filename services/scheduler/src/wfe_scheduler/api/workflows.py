@@ -26,6 +26,8 @@ from wfe_scheduler.gather import Gather
 _WAIT_SECONDS = 30.0
 #: What a get shows of a run.
 _FULL, _BASIC = "full", "basic"
+#: Seconds a blocking get waits on the word of what is in memory alone before it looks.
+_TRUST_SECONDS = 0.1
 #: Events read at once for a watcher.
 _WATCH_PAGE = 200
 
@@ -59,12 +61,13 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         if request.HasField("input"):
             with faults.collect():
                 given = struct_to_dict(request.input, "input")
+        options = requests.start_options(faults, request)
         key = requests.idempotency_key(faults)
         faults.raise_if_any()
         body_hash = b"" if key is None else requests.body_hash("StartWorkflow", request)
-        run = await self._engine.start(current_caller(), template_id, version, given, labels, key, body_hash)
+        run = await self._engine.start(current_caller(), template_id, version, given, labels, key, body_hash, options)
         http_status(201)
-        return mapping.started(run, trigger="api")
+        return mapping.started(run, trigger=options.trigger)
 
     async def ListWorkflows(
         self, request: workflow_service_pb2.ListWorkflowsRequest, context: Any
@@ -113,8 +116,9 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
                 left = deadline - loop.time()
                 if left <= 0:
                     return
+                # What is in memory may be old: another scheduler may have gone on with the run.
+                await nudges.wait(min(left, _TRUST_SECONDS) if goes_on else left)
                 goes_on = False
-                await nudges.wait(left)
 
     async def _look(self, owner_id: UUID, run_id: UUID) -> Run:
         found = await self._basics.get((owner_id, run_id))

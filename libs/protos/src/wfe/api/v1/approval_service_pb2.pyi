@@ -6,6 +6,8 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from wfe.api.v1 import workflow_pb2 as _workflow_pb2
 import builtins as _builtins
@@ -98,6 +100,10 @@ class ListApprovalsRequest(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    DUE_BEFORE_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
     status: _builtins.str
     """A gate status; open when absent; all for every status."""
     mine: _builtins.bool
@@ -108,6 +114,16 @@ class ListApprovalsRequest(_message.Message):
     """Page size: 50 when absent, at most 200."""
     offset: _builtins.int
     """Gates to pass over."""
+    risk: _builtins.str
+    """Only of this risk: low, medium or high."""
+    template: _builtins.str
+    """Only of runs of the template of this name."""
+    claimed: _builtins.bool
+    """Only those the caller has claimed."""
+    @_builtins.property
+    def due_before(self) -> _timestamp_pb2.Timestamp:
+        """Only with a deadline before."""
+
     def __init__(
         self,
         *,
@@ -116,10 +132,14 @@ class ListApprovalsRequest(_message.Message):
         workflow_id: _builtins.str = ...,
         limit: _builtins.int = ...,
         offset: _builtins.int = ...,
+        risk: _builtins.str = ...,
+        template: _builtins.str = ...,
+        due_before: _timestamp_pb2.Timestamp | None = ...,
+        claimed: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_before", b"due_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "mine", b"mine", "offset", b"offset", "status", b"status", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "due_before", b"due_before", "limit", b"limit", "mine", b"mine", "offset", b"offset", "risk", b"risk", "status", b"status", "template", b"template", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,3 +202,906 @@ class GetApprovalRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetApprovalRequest: _TypeAlias = GetApprovalRequest  # noqa: Y015
+
+@_typing.final
+class CountApprovalsRequest(_message.Message):
+    """Count gates."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountApprovalsRequest: _TypeAlias = CountApprovalsRequest  # noqa: Y015
+
+@_typing.final
+class CountApprovalsResponse(_message.Message):
+    """How many gates there are, each exact up to 10,000."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPEN_FIELD_NUMBER: _builtins.int
+    MINE_FIELD_NUMBER: _builtins.int
+    CLAIMED_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    HIGH_RISK_FIELD_NUMBER: _builtins.int
+    open: _builtins.int
+    """Open ones of the owner."""
+    mine: _builtins.int
+    """Those the caller may decide."""
+    claimed: _builtins.int
+    """Those the caller has claimed."""
+    due: _builtins.int
+    """Those the caller may decide that expire within a day."""
+    high_risk: _builtins.int
+    """Open ones of high risk."""
+    def __init__(
+        self,
+        *,
+        open: _builtins.int = ...,
+        mine: _builtins.int = ...,
+        claimed: _builtins.int = ...,
+        due: _builtins.int = ...,
+        high_risk: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claimed", b"claimed", "due", b"due", "high_risk", b"high_risk", "mine", b"mine", "open", b"open"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CountApprovalsResponse: _TypeAlias = CountApprovalsResponse  # noqa: Y015
+
+@_typing.final
+class PreviewApprovalRequest(_message.Message):
+    """Preview a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewApprovalRequest: _TypeAlias = PreviewApprovalRequest  # noqa: Y015
+
+@_typing.final
+class ApprovalPreview(_message.Message):
+    """What follows from each answer to a gate, as far as it is known now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    digest: _builtins.str
+    """The digest this is about."""
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewOutcome]:
+        """One for approve, one for every outcome of a rejection, revise and expiry the gate knows."""
+
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        outcomes: _abc.Iterable[Global___PreviewOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "digest", b"digest", "outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalPreview: _TypeAlias = ApprovalPreview  # noqa: Y015
+
+@_typing.final
+class PreviewOutcome(_message.Message):
+    """What follows from one answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    GATES_FIELD_NUMBER: _builtins.int
+    answer: _builtins.str
+    """approve, reject, revise or expire."""
+    outcome: _builtins.str
+    """Of a rejection: fail, branch:NAME or revise; of an expiry what its deadline says."""
+    run: _builtins.str
+    """continues, fails or goes_back."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewStep]:
+        """Steps that can follow before another gate, in order; none when the run fails."""
+
+    @_builtins.property
+    def gates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of gates that still stand before the run's end."""
+
+    def __init__(
+        self,
+        *,
+        answer: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        run: _builtins.str = ...,
+        steps: _abc.Iterable[Global___PreviewStep] | None = ...,
+        gates: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "gates", b"gates", "outcome", b"outcome", "run", b"run", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewOutcome: _TypeAlias = PreviewOutcome  # noqa: Y015
+
+@_typing.final
+class PreviewStep(_message.Message):
+    """A step that can follow."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    UNDO_FIELD_NUMBER: _builtins.int
+    CERTAIN_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Its path."""
+    kind: _builtins.str
+    """Its kind."""
+    effect: _builtins.str
+    """What it does outside: none, read, change or unknown."""
+    target: _builtins.str
+    """What it is done to, e.g. "POST https://example.com/refunds" or a handler's name; empty when that is not known."""
+    undo: _builtins.str
+    """Whether a rollback of the run would undo it: nothing_to_undo, no or unknown."""
+    certain: _builtins.str
+    """Whether it surely runs: yes, or maybe when it depends on a condition or a branch."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        effect: _builtins.str = ...,
+        target: _builtins.str = ...,
+        undo: _builtins.str = ...,
+        certain: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certain", b"certain", "effect", b"effect", "kind", b"kind", "path", b"path", "target", b"target", "undo", b"undo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewStep: _TypeAlias = PreviewStep  # noqa: Y015
+
+@_typing.final
+class DecideApprovalRequest(_message.Message):
+    """Decide a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    EXPECTED_DIGEST_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    decision: _builtins.str
+    """approve, reject or revise."""
+    comment: _builtins.str
+    """For the record, at most 4,000 characters; the reason of a rejection or a revision."""
+    expected_digest: _builtins.str
+    """Digest of the gate as the decider saw it; refused when it is no longer the same. Not checked when empty."""
+    outcome: _builtins.str
+    """Of a rejection: one of reject_outcomes; the first when empty."""
+    reason_code: _builtins.str
+    """Of a rejection: one of reject_options."""
+    on_behalf_of: _builtins.str
+    """Name of the one in whose place to decide; empty for oneself."""
+    @_builtins.property
+    def form(self) -> _struct_pb2.Value:
+        """What the form asks for."""
+
+    @_builtins.property
+    def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Edit]:
+        """JSON Patch of the payload: add, remove and replace at editable pointers."""
+
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        expected_digest: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+        form: _struct_pb2.Value | None = ...,
+        edits: _abc.Iterable[Global___Edit] | None = ...,
+        on_behalf_of: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["form", b"form"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "comment", b"comment", "decision", b"decision", "edits", b"edits", "expected_digest", b"expected_digest", "form", b"form", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "reason_code", b"reason_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideApprovalRequest: _TypeAlias = DecideApprovalRequest  # noqa: Y015
+
+@_typing.final
+class Edit(_message.Message):
+    """One change of a payload."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OP_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    op: _builtins.str
+    """replace, add or remove; replace when empty."""
+    path: _builtins.str
+    """JSON Pointer."""
+    @_builtins.property
+    def value(self) -> _struct_pb2.Value:
+        """The new value."""
+
+    def __init__(
+        self,
+        *,
+        op: _builtins.str = ...,
+        path: _builtins.str = ...,
+        value: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["op", b"op", "path", b"path", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Edit: _TypeAlias = Edit  # noqa: Y015
+
+@_typing.final
+class DecideApprovalsRequest(_message.Message):
+    """Decide several gates the same way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    decision: _builtins.str
+    """approve or reject."""
+    comment: _builtins.str
+    """For the record of each; at most 4,000 characters."""
+    reason_code: _builtins.str
+    """Of a rejection: one of reject_options."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchItem]:
+        """Which; at most 100."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___BatchItem] | None = ...,
+        decision: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "decision", b"decision", "items", b"items", "reason_code", b"reason_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideApprovalsRequest: _TypeAlias = DecideApprovalsRequest  # noqa: Y015
+
+@_typing.final
+class BatchItem(_message.Message):
+    """One gate of several."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    digest: _builtins.str
+    """Digest of the gate as the decider saw it."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchItem: _TypeAlias = BatchItem  # noqa: Y015
+
+@_typing.final
+class DecideApprovalsResponse(_message.Message):
+    """What became of each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchResult]:
+        """In the order asked."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideApprovalsResponse: _TypeAlias = DecideApprovalsResponse  # noqa: Y015
+
+@_typing.final
+class BatchResult(_message.Message):
+    """What became of one gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    status: _builtins.str
+    """Its status now; empty when it was refused."""
+    reason: _builtins.str
+    """Why it was refused, as a word for programs; empty when it was not."""
+    message: _builtins.str
+    """The same as a sentence."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        status: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "message", b"message", "reason", b"reason", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchResult: _TypeAlias = BatchResult  # noqa: Y015
+
+@_typing.final
+class WithdrawVoteRequest(_message.Message):
+    """Take a vote back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    reason: _builtins.str
+    """Why; at most 4,000 characters."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawVoteRequest: _TypeAlias = WithdrawVoteRequest  # noqa: Y015
+
+@_typing.final
+class ClaimApprovalRequest(_message.Message):
+    """Claim a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClaimApprovalRequest: _TypeAlias = ClaimApprovalRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseApprovalRequest(_message.Message):
+    """Release a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseApprovalRequest: _TypeAlias = ReleaseApprovalRequest  # noqa: Y015
+
+@_typing.final
+class DelegateApprovalRequest(_message.Message):
+    """Delegate a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    to: _builtins.str
+    """Name of the one who is to decide."""
+    reason: _builtins.str
+    """Why; at most 4,000 characters."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        to: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "reason", b"reason", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DelegateApprovalRequest: _TypeAlias = DelegateApprovalRequest  # noqa: Y015
+
+@_typing.final
+class ExtendApprovalRequest(_message.Message):
+    """Extend a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    reason: _builtins.str
+    """Why; at most 4,000 characters."""
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """The new deadline, later than the present one, at most a year ahead."""
+
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "reason", b"reason", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendApprovalRequest: _TypeAlias = ExtendApprovalRequest  # noqa: Y015
+
+@_typing.final
+class RemindApprovalRequest(_message.Message):
+    """Remind of a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    reason: _builtins.str
+    """What to say; at most 4,000 characters."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemindApprovalRequest: _TypeAlias = RemindApprovalRequest  # noqa: Y015
+
+@_typing.final
+class BypassApprovalRequest(_message.Message):
+    """Bypass a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPECTED_DIGEST_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    reason: _builtins.str
+    """Why; at most 4,000 characters."""
+    expected_digest: _builtins.str
+    """Digest of the gate as the caller saw it. Not checked when empty."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        expected_digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "expected_digest", b"expected_digest", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BypassApprovalRequest: _TypeAlias = BypassApprovalRequest  # noqa: Y015
+
+@_typing.final
+class IssueLinkRequest(_message.Message):
+    """Make a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_SECONDS_FIELD_NUMBER: _builtins.int
+    approval_id: _builtins.str
+    """UUID of the gate."""
+    to: _builtins.str
+    """Name of the one it is for; the caller when empty."""
+    expires_in_seconds: _builtins.int
+    """How long it works; a day when absent, at most 30 days."""
+    def __init__(
+        self,
+        *,
+        approval_id: _builtins.str = ...,
+        to: _builtins.str = ...,
+        expires_in_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "expires_in_seconds", b"expires_in_seconds", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IssueLinkRequest: _TypeAlias = IssueLinkRequest  # noqa: Y015
+
+@_typing.final
+class ApprovalLink(_message.Message):
+    """A one-time link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    TO_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the link."""
+    path: _builtins.str
+    """Its path, with the token in it: /api/v1/links/TOKEN. Not shown again."""
+    to: _builtins.str
+    """Name of the one it is for."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it stops working; it is dead with the gate, and with a change of the payload, too."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        path: _builtins.str = ...,
+        to: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "id", b"id", "path", b"path", "to", b"to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalLink: _TypeAlias = ApprovalLink  # noqa: Y015
+
+@_typing.final
+class GetLinkRequest(_message.Message):
+    """Look at a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLinkRequest: _TypeAlias = GetLinkRequest  # noqa: Y015
+
+@_typing.final
+class DecideByLinkRequest(_message.Message):
+    """Decide by a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token."""
+    decision: _builtins.str
+    """approve, reject or revise."""
+    comment: _builtins.str
+    """For the record, at most 4,000 characters; the reason of a rejection or a revision."""
+    outcome: _builtins.str
+    """Of a rejection: one of reject_outcomes; the first when empty."""
+    reason_code: _builtins.str
+    """Of a rejection: one of reject_options."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        decision: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        outcome: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "decision", b"decision", "outcome", b"outcome", "reason_code", b"reason_code", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideByLinkRequest: _TypeAlias = DecideByLinkRequest  # noqa: Y015
+
+@_typing.final
+class CreateDelegationRequest(_message.Message):
+    """Delegate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELEGATE_FIELD_NUMBER: _builtins.int
+    DELEGATOR_FIELD_NUMBER: _builtins.int
+    STARTS_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    delegate: _builtins.str
+    """Name of the one who is to decide."""
+    delegator: _builtins.str
+    """Name of the one in whose place; the caller when empty, another only for an admin."""
+    reason: _builtins.str
+    """Why; at most 4,000 characters."""
+    @_builtins.property
+    def starts_at(self) -> _timestamp_pb2.Timestamp:
+        """From when; now when absent."""
+
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when, at most a year."""
+
+    def __init__(
+        self,
+        *,
+        delegate: _builtins.str = ...,
+        delegator: _builtins.str = ...,
+        starts_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "starts_at", b"starts_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delegate", b"delegate", "delegator", b"delegator", "ends_at", b"ends_at", "reason", b"reason", "starts_at", b"starts_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreateDelegationRequest: _TypeAlias = CreateDelegationRequest  # noqa: Y015
+
+@_typing.final
+class Delegation(_message.Message):
+    """Who decides in whose place."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    DELEGATOR_FIELD_NUMBER: _builtins.int
+    DELEGATE_FIELD_NUMBER: _builtins.int
+    APPROVAL_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STARTS_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    REVOKED_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the delegation."""
+    delegator: _builtins.str
+    """Name of the one in whose place is decided."""
+    delegate: _builtins.str
+    """Name of the one who decides."""
+    approval_id: _builtins.str
+    """UUID of the one gate it is for; empty for all."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def starts_at(self) -> _timestamp_pb2.Timestamp:
+        """From when."""
+
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """Until when; absent for one gate."""
+
+    @_builtins.property
+    def revoked_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was ended before that; absent when it was not."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        delegator: _builtins.str = ...,
+        delegate: _builtins.str = ...,
+        approval_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        starts_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
+        revoked_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ends_at", b"ends_at", "revoked_at", b"revoked_at", "starts_at", b"starts_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_id", b"approval_id", "delegate", b"delegate", "delegator", b"delegator", "ends_at", b"ends_at", "id", b"id", "reason", b"reason", "revoked_at", b"revoked_at", "starts_at", b"starts_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delegation: _TypeAlias = Delegation  # noqa: Y015
+
+@_typing.final
+class ListDelegationsRequest(_message.Message):
+    """List delegations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    all: _builtins.bool
+    """Also those that have ended."""
+    limit: _builtins.int
+    """Page size: 50 when absent, at most 200."""
+    offset: _builtins.int
+    """Delegations to pass over."""
+    def __init__(
+        self,
+        *,
+        all: _builtins.bool = ...,
+        limit: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "limit", b"limit", "offset", b"offset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDelegationsRequest: _TypeAlias = ListDelegationsRequest  # noqa: Y015
+
+@_typing.final
+class ListDelegationsResponse(_message.Message):
+    """A page of delegations."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELEGATIONS_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """How many in all."""
+    limit: _builtins.int
+    """The page size used."""
+    offset: _builtins.int
+    """The offset used."""
+    @_builtins.property
+    def delegations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delegation]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        delegations: _abc.Iterable[Global___Delegation] | None = ...,
+        total: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delegations", b"delegations", "limit", b"limit", "offset", b"offset", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDelegationsResponse: _TypeAlias = ListDelegationsResponse  # noqa: Y015
+
+@_typing.final
+class RevokeDelegationRequest(_message.Message):
+    """End a delegation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the delegation."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeDelegationRequest: _TypeAlias = RevokeDelegationRequest  # noqa: Y015

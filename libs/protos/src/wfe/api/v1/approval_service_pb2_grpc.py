@@ -56,6 +56,81 @@ class ApprovalServiceStub:
                 request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.GetApprovalRequest.SerializeToString,
                 response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
                 _registered_method=True)
+        self.CountApprovals = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/CountApprovals',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.CountApprovalsRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.CountApprovalsResponse.FromString,
+                _registered_method=True)
+        self.PreviewApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/PreviewApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.PreviewApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ApprovalPreview.FromString,
+                _registered_method=True)
+        self.DecideApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/DecideApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.DecideApprovals = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/DecideApprovals',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalsRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalsResponse.FromString,
+                _registered_method=True)
+        self.WithdrawVote = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/WithdrawVote',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.WithdrawVoteRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.ClaimApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/ClaimApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ClaimApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.ReleaseApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/ReleaseApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ReleaseApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.DelegateApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/DelegateApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DelegateApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.ExtendApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/ExtendApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ExtendApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.RemindApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/RemindApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.RemindApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.BypassApproval = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/BypassApproval',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.BypassApprovalRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.IssueLink = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/IssueLink',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.IssueLinkRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ApprovalLink.FromString,
+                _registered_method=True)
+        self.CreateDelegation = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/CreateDelegation',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.CreateDelegationRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.Delegation.FromString,
+                _registered_method=True)
+        self.ListDelegations = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/ListDelegations',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ListDelegationsRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ListDelegationsResponse.FromString,
+                _registered_method=True)
+        self.RevokeDelegation = channel.unary_unary(
+                '/wfe.api.v1.ApprovalService/RevokeDelegation',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.RevokeDelegationRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.Delegation.FromString,
+                _registered_method=True)
 
 
 class ApprovalServiceServicer:
@@ -85,7 +160,112 @@ class ApprovalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetApproval(self, request, context):
-        """One gate with its payload.
+        """One gate with its payload, its votes, and whether the caller may decide it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountApprovals(self, request, context):
+        """How many gates there are: for a badge.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewApproval(self, request, context):
+        """What follows from each answer: next steps, what they do outside, and what of it can be undone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApproval(self, request, context):
+        """Say approve, reject or revise, with everything there is to say. The same again gives the same answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApprovals(self, request, context):
+        """Decide up to 100 gates of one step and of no high risk; each has an answer of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawVote(self, request, context):
+        """Take one's vote back while the gate is open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimApproval(self, request, context):
+        """Say that one is at it; lapses after an hour.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseApproval(self, request, context):
+        """Give a claim back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DelegateApproval(self, request, context):
+        """Let somebody else decide this gate in one's place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendApproval(self, request, context):
+        """Move the deadline to a later moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemindApproval(self, request, context):
+        """Tell whoever listens that the gate still waits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BypassApproval(self, request, context):
+        """Approve a gate alone, whatever its policy asks for. Needs the role breakglass; told as approval.bypassed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IssueLink(self, request, context):
+        """Make a one-time link to a gate, for oneself; an admin may make one for another. Shown this once. Answers 201.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateDelegation(self, request, context):
+        """Let somebody decide in one's place for a while; an admin may say so for another. Answers 201.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDelegations(self, request, context):
+        """Delegations from the caller and to the caller; everybody's for an admin.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeDelegation(self, request, context):
+        """End a delegation; it stays on record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +293,81 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
                     servicer.GetApproval,
                     request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.GetApprovalRequest.FromString,
                     response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'CountApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountApprovals,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.CountApprovalsRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.CountApprovalsResponse.SerializeToString,
+            ),
+            'PreviewApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.PreviewApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ApprovalPreview.SerializeToString,
+            ),
+            'DecideApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'DecideApprovals': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApprovals,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalsRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalsResponse.SerializeToString,
+            ),
+            'WithdrawVote': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawVote,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.WithdrawVoteRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'ClaimApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ClaimApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'ReleaseApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ReleaseApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'DelegateApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DelegateApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DelegateApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'ExtendApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ExtendApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'RemindApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemindApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.RemindApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'BypassApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.BypassApproval,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.BypassApprovalRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'IssueLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.IssueLink,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.IssueLinkRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ApprovalLink.SerializeToString,
+            ),
+            'CreateDelegation': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateDelegation,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.CreateDelegationRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.Delegation.SerializeToString,
+            ),
+            'ListDelegations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDelegations,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ListDelegationsRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ListDelegationsResponse.SerializeToString,
+            ),
+            'RevokeDelegation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeDelegation,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.RevokeDelegationRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.Delegation.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -223,6 +478,531 @@ class ApprovalService:
             target,
             '/wfe.api.v1.ApprovalService/GetApproval',
             wfe_dot_api_dot_v1_dot_approval__service__pb2.GetApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/CountApprovals',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.CountApprovalsRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.CountApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/PreviewApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.PreviewApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ApprovalPreview.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/DecideApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApprovals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/DecideApprovals',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalsRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideApprovalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawVote(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/WithdrawVote',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.WithdrawVoteRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/ClaimApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ClaimApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/ReleaseApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ReleaseApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DelegateApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/DelegateApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.DelegateApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/ExtendApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ExtendApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemindApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/RemindApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.RemindApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BypassApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/BypassApproval',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.BypassApprovalRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IssueLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/IssueLink',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.IssueLinkRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ApprovalLink.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateDelegation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/CreateDelegation',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.CreateDelegationRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.Delegation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDelegations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/ListDelegations',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ListDelegationsRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ListDelegationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeDelegation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ApprovalService/RevokeDelegation',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.RevokeDelegationRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.Delegation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class LinkServiceStub:
+    """One-time links to gates. The token is the credential; looking changes nothing, however often and whoever looks.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.GetLink = channel.unary_unary(
+                '/wfe.api.v1.LinkService/GetLink',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.GetLinkRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+        self.DecideByLink = channel.unary_unary(
+                '/wfe.api.v1.LinkService/DecideByLink',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideByLinkRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+                _registered_method=True)
+
+
+class LinkServiceServicer:
+    """One-time links to gates. The token is the credential; looking changes nothing, however often and whoever looks.
+    """
+
+    def GetLink(self, request, context):
+        """What the link is about.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideByLink(self, request, context):
+        """Decide by the link. Only gates of low risk; others are decided signed in.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_LinkServiceServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'GetLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLink,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.GetLinkRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'DecideByLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideByLink,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideByLinkRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'wfe.api.v1.LinkService', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('wfe.api.v1.LinkService', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class LinkService:
+    """One-time links to gates. The token is the credential; looking changes nothing, however often and whoever looks.
+    """
+
+    @staticmethod
+    def GetLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.LinkService/GetLink',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.GetLinkRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideByLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.LinkService/DecideByLink',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideByLinkRequest.SerializeToString,
             wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
             options,
             channel_credentials,

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!wfe/api/v1/identity_service.proto\x12\nwfe.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x01\n\tPrincipal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x0e\n\x06groups\x18\x05 \x03(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"K\n\x05Group\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\x07members\x18\x03 \x03(\x0b\x32\x17.wfe.api.v1.GroupMember\"\'\n\x0bGroupMember\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xa8\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cprincipal_id\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x0e\n\x06secret\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replaces\x18\n \x01(\t\"\x10\n\x0eGetSelfRequest\"Z\n\x16\x43reatePrincipalRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\"6\n\x15ListPrincipalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x05\"q\n\x16ListPrincipalsResponse\x12)\n\nprincipals\x18\x01 \x03(\x0b\x32\x15.wfe.api.v1.Principal\x12\r\n\x05total\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x05\"(\n\x12\x43reateGroupRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"2\n\x11ListGroupsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x05\"e\n\x12ListGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.wfe.api.v1.Group\x12\r\n\x05total\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x05\"E\n\x15\x41\x64\x64GroupMemberRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cprincipal_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"H\n\x18RemoveGroupMemberRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cprincipal_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"a\n\x10\x43reateKeyRequest\x12\x14\n\x0cprincipal_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x04 \x01(\x05\"F\n\x0fListKeysRequest\x12\x14\n\x0cprincipal_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x05\"_\n\x10ListKeysResponse\x12\x1d\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.wfe.api.v1.Key\x12\r\n\x05total\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x05\"V\n\x10RotateKeyRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"$\n\x10RevokeKeyRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xff\x08\n\x0fIdentityService\x12R\n\x07GetSelf\x12\x1a.wfe.api.v1.GetSelfRequest\x1a\x15.wfe.api.v1.Principal\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/self\x12k\n\x0f\x43reatePrincipal\x12\".wfe.api.v1.CreatePrincipalRequest\x1a\x15.wfe.api.v1.Principal\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/principals:\x01*\x12s\n\x0eListPrincipals\x12!.wfe.api.v1.ListPrincipalsRequest\x1a\".wfe.api.v1.ListPrincipalsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/principals\x12[\n\x0b\x43reateGroup\x12\x1e.wfe.api.v1.CreateGroupRequest\x1a\x11.wfe.api.v1.Group\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/groups:\x01*\x12\x63\n\nListGroups\x12\x1d.wfe.api.v1.ListGroupsRequest\x1a\x1e.wfe.api.v1.ListGroupsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/groups\x12}\n\x0e\x41\x64\x64GroupMember\x12!.wfe.api.v1.AddGroupMemberRequest\x1a\x11.wfe.api.v1.Group\"5\x82\xd3\xe4\x93\x02/\x1a*/api/v1/groups/{id}/members/{principal_id}:\x01*\x12\x80\x01\n\x11RemoveGroupMember\x12$.wfe.api.v1.RemoveGroupMemberRequest\x1a\x11.wfe.api.v1.Group\"2\x82\xd3\xe4\x93\x02,**/api/v1/groups/{id}/members/{principal_id}\x12S\n\tCreateKey\x12\x1c.wfe.api.v1.CreateKeyRequest\x1a\x0f.wfe.api.v1.Key\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/keys:\x01*\x12[\n\x08ListKeys\x12\x1b.wfe.api.v1.ListKeysRequest\x1a\x1c.wfe.api.v1.ListKeysResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/keys\x12_\n\tRotateKey\x12\x1c.wfe.api.v1.RotateKeyRequest\x1a\x0f.wfe.api.v1.Key\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/keys/{id}/rotate:\x01*\x12_\n\tRevokeKey\x12\x1c.wfe.api.v1.RevokeKeyRequest\x1a\x0f.wfe.api.v1.Key\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/keys/{id}/revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!wfe/api/v1/identity_service.proto\x12\nwfe.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb4\x01\n\tPrincipal\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x0e\n\x06groups\x18\x05 \x03(\t\x12\x0f\n\x07subject\x18\x06 \x01(\t\x12\r\n\x05owner\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61\x63ts_for\x18\t \x01(\t\"K\n\x05Group\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12(\n\x07members\x18\x03 \x03(\x0b\x32\x17.wfe.api.v1.GroupMember\"\'\n\x0bGroupMember\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xa8\x02\n\x03Key\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cprincipal_id\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x0e\n\x06secret\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replaces\x18\n \x01(\t\"\x10\n\x0eGetSelfRequest\"l\n\x16\x43reatePrincipalRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x10\n\x08\x61\x63ts_for\x18\x05 \x01(\t\"6\n\x15ListPrincipalsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x05\"q\n\x16ListPrincipalsResponse\x12)\n\nprincipals\x18\x01 \x03(\x0b\x32\x15.wfe.api.v1.Principal\x12\r\n\x05total\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x05\"(\n\x12\x43reateGroupRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"2\n\x11ListGroupsRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x05\"e\n\x12ListGroupsResponse\x12!\n\x06groups\x18\x01 \x03(\x0b\x32\x11.wfe.api.v1.Group\x12\r\n\x05total\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x05\"E\n\x15\x41\x64\x64GroupMemberRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cprincipal_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"H\n\x18RemoveGroupMemberRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1a\n\x0cprincipal_id\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\"a\n\x10\x43reateKeyRequest\x12\x14\n\x0cprincipal_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05roles\x18\x03 \x03(\t\x12\x1a\n\x12\x65xpires_in_seconds\x18\x04 \x01(\x05\"F\n\x0fListKeysRequest\x12\x14\n\x0cprincipal_id\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\x12\x0e\n\x06offset\x18\x03 \x01(\x05\"_\n\x10ListKeysResponse\x12\x1d\n\x04keys\x18\x01 \x03(\x0b\x32\x0f.wfe.api.v1.Key\x12\r\n\x05total\x18\x02 \x01(\x05\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x05\"V\n\x10RotateKeyRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1c\n\x0foverlap_seconds\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x12\n\x10_overlap_seconds\"$\n\x10RevokeKeyRequest\x12\x10\n\x02id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x32\xff\x08\n\x0fIdentityService\x12R\n\x07GetSelf\x12\x1a.wfe.api.v1.GetSelfRequest\x1a\x15.wfe.api.v1.Principal\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/self\x12k\n\x0f\x43reatePrincipal\x12\".wfe.api.v1.CreatePrincipalRequest\x1a\x15.wfe.api.v1.Principal\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/api/v1/principals:\x01*\x12s\n\x0eListPrincipals\x12!.wfe.api.v1.ListPrincipalsRequest\x1a\".wfe.api.v1.ListPrincipalsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/api/v1/principals\x12[\n\x0b\x43reateGroup\x12\x1e.wfe.api.v1.CreateGroupRequest\x1a\x11.wfe.api.v1.Group\"\x19\x82\xd3\xe4\x93\x02\x13\"\x0e/api/v1/groups:\x01*\x12\x63\n\nListGroups\x12\x1d.wfe.api.v1.ListGroupsRequest\x1a\x1e.wfe.api.v1.ListGroupsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/groups\x12}\n\x0e\x41\x64\x64GroupMember\x12!.wfe.api.v1.AddGroupMemberRequest\x1a\x11.wfe.api.v1.Group\"5\x82\xd3\xe4\x93\x02/\x1a*/api/v1/groups/{id}/members/{principal_id}:\x01*\x12\x80\x01\n\x11RemoveGroupMember\x12$.wfe.api.v1.RemoveGroupMemberRequest\x1a\x11.wfe.api.v1.Group\"2\x82\xd3\xe4\x93\x02,**/api/v1/groups/{id}/members/{principal_id}\x12S\n\tCreateKey\x12\x1c.wfe.api.v1.CreateKeyRequest\x1a\x0f.wfe.api.v1.Key\"\x17\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/keys:\x01*\x12[\n\x08ListKeys\x12\x1b.wfe.api.v1.ListKeysRequest\x1a\x1c.wfe.api.v1.ListKeysResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/keys\x12_\n\tRotateKey\x12\x1c.wfe.api.v1.RotateKeyRequest\x1a\x0f.wfe.api.v1.Key\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/keys/{id}/rotate:\x01*\x12_\n\tRevokeKey\x12\x1c.wfe.api.v1.RevokeKeyRequest\x1a\x0f.wfe.api.v1.Key\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/keys/{id}/revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -73,41 +73,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IDENTITYSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
   _globals['_IDENTITYSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\202\323\344\223\002\035\"\030/api/v1/keys/{id}/revoke:\001*'
   _globals['_PRINCIPAL']._serialized_start=146
-  _globals['_PRINCIPAL']._serialized_end=308
-  _globals['_GROUP']._serialized_start=310
-  _globals['_GROUP']._serialized_end=385
-  _globals['_GROUPMEMBER']._serialized_start=387
-  _globals['_GROUPMEMBER']._serialized_end=426
-  _globals['_KEY']._serialized_start=429
-  _globals['_KEY']._serialized_end=725
-  _globals['_GETSELFREQUEST']._serialized_start=727
-  _globals['_GETSELFREQUEST']._serialized_end=743
-  _globals['_CREATEPRINCIPALREQUEST']._serialized_start=745
-  _globals['_CREATEPRINCIPALREQUEST']._serialized_end=835
-  _globals['_LISTPRINCIPALSREQUEST']._serialized_start=837
-  _globals['_LISTPRINCIPALSREQUEST']._serialized_end=891
-  _globals['_LISTPRINCIPALSRESPONSE']._serialized_start=893
-  _globals['_LISTPRINCIPALSRESPONSE']._serialized_end=1006
-  _globals['_CREATEGROUPREQUEST']._serialized_start=1008
-  _globals['_CREATEGROUPREQUEST']._serialized_end=1048
-  _globals['_LISTGROUPSREQUEST']._serialized_start=1050
-  _globals['_LISTGROUPSREQUEST']._serialized_end=1100
-  _globals['_LISTGROUPSRESPONSE']._serialized_start=1102
-  _globals['_LISTGROUPSRESPONSE']._serialized_end=1203
-  _globals['_ADDGROUPMEMBERREQUEST']._serialized_start=1205
-  _globals['_ADDGROUPMEMBERREQUEST']._serialized_end=1274
-  _globals['_REMOVEGROUPMEMBERREQUEST']._serialized_start=1276
-  _globals['_REMOVEGROUPMEMBERREQUEST']._serialized_end=1348
-  _globals['_CREATEKEYREQUEST']._serialized_start=1350
-  _globals['_CREATEKEYREQUEST']._serialized_end=1447
-  _globals['_LISTKEYSREQUEST']._serialized_start=1449
-  _globals['_LISTKEYSREQUEST']._serialized_end=1519
-  _globals['_LISTKEYSRESPONSE']._serialized_start=1521
-  _globals['_LISTKEYSRESPONSE']._serialized_end=1616
-  _globals['_ROTATEKEYREQUEST']._serialized_start=1618
-  _globals['_ROTATEKEYREQUEST']._serialized_end=1704
-  _globals['_REVOKEKEYREQUEST']._serialized_start=1706
-  _globals['_REVOKEKEYREQUEST']._serialized_end=1742
-  _globals['_IDENTITYSERVICE']._serialized_start=1745
-  _globals['_IDENTITYSERVICE']._serialized_end=2896
+  _globals['_PRINCIPAL']._serialized_end=326
+  _globals['_GROUP']._serialized_start=328
+  _globals['_GROUP']._serialized_end=403
+  _globals['_GROUPMEMBER']._serialized_start=405
+  _globals['_GROUPMEMBER']._serialized_end=444
+  _globals['_KEY']._serialized_start=447
+  _globals['_KEY']._serialized_end=743
+  _globals['_GETSELFREQUEST']._serialized_start=745
+  _globals['_GETSELFREQUEST']._serialized_end=761
+  _globals['_CREATEPRINCIPALREQUEST']._serialized_start=763
+  _globals['_CREATEPRINCIPALREQUEST']._serialized_end=871
+  _globals['_LISTPRINCIPALSREQUEST']._serialized_start=873
+  _globals['_LISTPRINCIPALSREQUEST']._serialized_end=927
+  _globals['_LISTPRINCIPALSRESPONSE']._serialized_start=929
+  _globals['_LISTPRINCIPALSRESPONSE']._serialized_end=1042
+  _globals['_CREATEGROUPREQUEST']._serialized_start=1044
+  _globals['_CREATEGROUPREQUEST']._serialized_end=1084
+  _globals['_LISTGROUPSREQUEST']._serialized_start=1086
+  _globals['_LISTGROUPSREQUEST']._serialized_end=1136
+  _globals['_LISTGROUPSRESPONSE']._serialized_start=1138
+  _globals['_LISTGROUPSRESPONSE']._serialized_end=1239
+  _globals['_ADDGROUPMEMBERREQUEST']._serialized_start=1241
+  _globals['_ADDGROUPMEMBERREQUEST']._serialized_end=1310
+  _globals['_REMOVEGROUPMEMBERREQUEST']._serialized_start=1312
+  _globals['_REMOVEGROUPMEMBERREQUEST']._serialized_end=1384
+  _globals['_CREATEKEYREQUEST']._serialized_start=1386
+  _globals['_CREATEKEYREQUEST']._serialized_end=1483
+  _globals['_LISTKEYSREQUEST']._serialized_start=1485
+  _globals['_LISTKEYSREQUEST']._serialized_end=1555
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1557
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1652
+  _globals['_ROTATEKEYREQUEST']._serialized_start=1654
+  _globals['_ROTATEKEYREQUEST']._serialized_end=1740
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1742
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1778
+  _globals['_IDENTITYSERVICE']._serialized_start=1781
+  _globals['_IDENTITYSERVICE']._serialized_end=2932
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,7 @@ class Principal(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    ACTS_FOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the principal."""
     name: _builtins.str
@@ -43,9 +44,11 @@ class Principal(_message.Message):
     """Subject of the tokens that mean this principal, as issuer|sub; empty when it uses keys only."""
     owner: _builtins.str
     """The owner it belongs to."""
+    acts_for: _builtins.str
+    """UUID of the person an agent or a service account works for; what it starts, that person has started."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """viewer, operator, author, approver and admin, in any mix."""
+        """viewer, operator, author, approver, admin and breakglass, in any mix."""
 
     @_builtins.property
     def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -66,10 +69,11 @@ class Principal(_message.Message):
         subject: _builtins.str = ...,
         owner: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        acts_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "groups", b"groups", "id", b"id", "kind", b"kind", "name", b"name", "owner", b"owner", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts_for", b"acts_for", "created_at", b"created_at", "groups", b"groups", "id", b"id", "kind", b"kind", "name", b"name", "owner", b"owner", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -228,12 +232,15 @@ class CreatePrincipalRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
+    ACTS_FOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Unique within the owner; 1 to 100 characters."""
     kind: _builtins.str
     """person, agent or service; person when absent."""
     subject: _builtins.str
     """Subject of its tokens, as issuer|sub."""
+    acts_for: _builtins.str
+    """UUID of the person an agent or a service account works for."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles to give."""
@@ -245,10 +252,11 @@ class CreatePrincipalRequest(_message.Message):
         kind: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         subject: _builtins.str = ...,
+        acts_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acts_for", b"acts_for", "kind", b"kind", "name", b"name", "roles", b"roles", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -22,20 +22,23 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19wfe/api/v1/template.proto\x12\nwfe.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x02\n\x08Template\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x16\n\x0elatest_version\x18\x04 \x01(\x05\x12\x0e\n\x06source\x18\x05 \x01(\t\x12)\n\x06\x66\x61ults\x18\x06 \x03(\x0b\x32\x19.wfe.api.v1.TemplateFault\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeprecated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\x0fTemplateVersion\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x30\n\x0cpublished_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cpublished_by\x18\x06 \x01(\t\"Y\n\rTemplateFault\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04mend\x18\x05 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19wfe/api/v1/template.proto\x12\nwfe.api.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x02\n\x08Template\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06status\x18\x03 \x01(\t\x12\x16\n\x0elatest_version\x18\x04 \x01(\x05\x12\x0e\n\x06source\x18\x05 \x01(\t\x12)\n\x06\x66\x61ults\x18\x06 \x03(\x0b\x32\x19.wfe.api.v1.TemplateFault\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeprecated_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9d\x01\n\x0fTemplateVersion\x12\x13\n\x0btemplate_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x30\n\x0cpublished_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cpublished_by\x18\x06 \x01(\t\"Y\n\rTemplateFault\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04line\x18\x02 \x01(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\x05\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04mend\x18\x05 \x01(\t\"\x97\x01\n\x0eTemplateChange\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0e\n\x06\x63hange\x18\x02 \x01(\t\x12\x10\n\x08\x62reaking\x18\x03 \x01(\x08\x12#\n\x03old\x18\x04 \x01(\x0b\x32\x16.google.protobuf.Value\x12#\n\x03new\x18\x05 \x01(\x0b\x32\x16.google.protobuf.Value\x12\x0b\n\x03why\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wfe.api.v1.template_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TEMPLATE']._serialized_start=75
-  _globals['_TEMPLATE']._serialized_end=357
-  _globals['_TEMPLATEVERSION']._serialized_start=360
-  _globals['_TEMPLATEVERSION']._serialized_end=517
-  _globals['_TEMPLATEFAULT']._serialized_start=519
-  _globals['_TEMPLATEFAULT']._serialized_end=608
+  _globals['_TEMPLATE']._serialized_start=105
+  _globals['_TEMPLATE']._serialized_end=387
+  _globals['_TEMPLATEVERSION']._serialized_start=390
+  _globals['_TEMPLATEVERSION']._serialized_end=547
+  _globals['_TEMPLATEFAULT']._serialized_start=549
+  _globals['_TEMPLATEFAULT']._serialized_end=638
+  _globals['_TEMPLATECHANGE']._serialized_start=641
+  _globals['_TEMPLATECHANGE']._serialized_end=792
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
@@ -162,3 +163,49 @@ class TemplateFault(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TemplateFault: _TypeAlias = TemplateFault  # noqa: Y015
+
+@_typing.final
+class TemplateChange(_message.Message):
+    """One difference between two versions of a template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    BREAKING_FIELD_NUMBER: _builtins.int
+    OLD_FIELD_NUMBER: _builtins.int
+    NEW_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Of what changed, e.g. variables.tone.enum, steps.fetch.params.url, output.status."""
+    change: _builtins.str
+    """added, removed or changed."""
+    breaking: _builtins.bool
+    """Who starts runs as before, or reads what they give, may be surprised."""
+    why: _builtins.str
+    """Of a breaking change, one sentence; empty otherwise."""
+    @_builtins.property
+    def old(self) -> _struct_pb2.Value:
+        """What it was; null when it was added."""
+
+    @_builtins.property
+    def new(self) -> _struct_pb2.Value:
+        """What it is; null when it was removed."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        change: _builtins.str = ...,
+        breaking: _builtins.bool = ...,
+        old: _struct_pb2.Value | None = ...,
+        new: _struct_pb2.Value | None = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["new", b"new", "old", b"old"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaking", b"breaking", "change", b"change", "new", b"new", "old", b"old", "path", b"path", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TemplateChange: _TypeAlias = TemplateChange  # noqa: Y015

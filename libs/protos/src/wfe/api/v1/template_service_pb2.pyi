@@ -316,6 +316,72 @@ class GetTemplateVersionRequest(_message.Message):
 Global___GetTemplateVersionRequest: _TypeAlias = GetTemplateVersionRequest  # noqa: Y015
 
 @_typing.final
+class CompareTemplateVersionsRequest(_message.Message):
+    """Compare two versions of a template."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the template."""
+    version: _builtins.int
+    """The version that changed, 1 and up."""
+    since: _builtins.int
+    """The version it is compared with; the one before it when absent."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        since: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "since", b"since", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareTemplateVersionsRequest: _TypeAlias = CompareTemplateVersionsRequest  # noqa: Y015
+
+@_typing.final
+class CompareTemplateVersionsResponse(_message.Message):
+    """What changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    BREAKING_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The version that changed."""
+    since: _builtins.int
+    """The version it is compared with."""
+    breaking: _builtins.bool
+    """True when one of the changes is breaking."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_template_pb2.TemplateChange]:
+        """The name, variables, steps in the order of the text, the output, the rest."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        since: _builtins.int = ...,
+        breaking: _builtins.bool = ...,
+        changes: _abc.Iterable[_template_pb2.TemplateChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaking", b"breaking", "changes", b"changes", "since", b"since", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareTemplateVersionsResponse: _TypeAlias = CompareTemplateVersionsResponse  # noqa: Y015
+
+@_typing.final
 class DeprecateTemplateRequest(_message.Message):
     """Deprecate a template."""
 

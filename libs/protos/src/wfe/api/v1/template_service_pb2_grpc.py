@@ -76,6 +76,11 @@ class TemplateServiceStub:
                 request_serializer=wfe_dot_api_dot_v1_dot_template__service__pb2.GetTemplateVersionRequest.SerializeToString,
                 response_deserializer=wfe_dot_api_dot_v1_dot_template__pb2.TemplateVersion.FromString,
                 _registered_method=True)
+        self.CompareTemplateVersions = channel.unary_unary(
+                '/wfe.api.v1.TemplateService/CompareTemplateVersions',
+                request_serializer=wfe_dot_api_dot_v1_dot_template__service__pb2.CompareTemplateVersionsRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_template__service__pb2.CompareTemplateVersionsResponse.FromString,
+                _registered_method=True)
         self.DeprecateTemplate = channel.unary_unary(
                 '/wfe.api.v1.TemplateService/DeprecateTemplate',
                 request_serializer=wfe_dot_api_dot_v1_dot_template__service__pb2.DeprecateTemplateRequest.SerializeToString,
@@ -143,6 +148,13 @@ class TemplateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareTemplateVersions(self, request, context):
+        """What changed in a version since an earlier one, and whether it breaks those who start runs or read their output.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeprecateTemplate(self, request, context):
         """Start no more runs of it. Runs that exist go on.
         """
@@ -192,6 +204,11 @@ def add_TemplateServiceServicer_to_server(servicer, server):
                     servicer.GetTemplateVersion,
                     request_deserializer=wfe_dot_api_dot_v1_dot_template__service__pb2.GetTemplateVersionRequest.FromString,
                     response_serializer=wfe_dot_api_dot_v1_dot_template__pb2.TemplateVersion.SerializeToString,
+            ),
+            'CompareTemplateVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareTemplateVersions,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_template__service__pb2.CompareTemplateVersionsRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_template__service__pb2.CompareTemplateVersionsResponse.SerializeToString,
             ),
             'DeprecateTemplate': grpc.unary_unary_rpc_method_handler(
                     servicer.DeprecateTemplate,
@@ -416,6 +433,33 @@ class TemplateService:
             '/wfe.api.v1.TemplateService/GetTemplateVersion',
             wfe_dot_api_dot_v1_dot_template__service__pb2.GetTemplateVersionRequest.SerializeToString,
             wfe_dot_api_dot_v1_dot_template__pb2.TemplateVersion.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareTemplateVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.TemplateService/CompareTemplateVersions',
+            wfe_dot_api_dot_v1_dot_template__service__pb2.CompareTemplateVersionsRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_template__service__pb2.CompareTemplateVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

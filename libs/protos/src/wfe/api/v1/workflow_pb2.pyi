@@ -72,6 +72,7 @@ class Workflow(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     NOTICE_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7 of the run."""
     status: _builtins.str
@@ -79,7 +80,7 @@ class Workflow(_message.Message):
     phase: _builtins.str
     """What the run is busy with when its status does not say it, e.g. compensating. Empty otherwise."""
     trigger_type: _builtins.str
-    """What started the run: api, fork, schedule, workflow or signal."""
+    """What started the run: api, fork, schedule, workflow, signal or webhook."""
     reason: _builtins.str
     """A short code of why the run is in its state, e.g. approval_rejected. Empty when there is nothing to say."""
     created_by: _builtins.str
@@ -154,6 +155,10 @@ class Workflow(_message.Message):
     def parent(self) -> Global___Parent:
         """The run and step that wait for this run; absent for runs nobody waits for."""
 
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment the run was to start at, as its start said; absent for at once. A pause until then makes it later."""
+
     def __init__(
         self,
         *,
@@ -183,10 +188,11 @@ class Workflow(_message.Message):
         epoch: _builtins.int = ...,
         notice: _builtins.str = ...,
         parent: Global___Parent | None = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "input", b"input", "output", b"output", "parent", b"parent", "started_at", b"started_at", "template", b"template", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "input", b"input", "output", b"output", "parent", b"parent", "start_at", b"start_at", "started_at", b"started_at", "template", b"template", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "approvals", b"approvals", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "events", b"events", "events_note", b"events_note", "events_total", b"events_total", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "id", b"id", "input", b"input", "labels", b"labels", "notice", b"notice", "output", b"output", "parent", b"parent", "phase", b"phase", "reason", b"reason", "runner", b"runner", "started_at", b"started_at", "status", b"status", "steps", b"steps", "template", b"template", "trigger_type", b"trigger_type", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "_forked_from", b"_forked_from", "_output", b"_output", "_parent", b"_parent", "approvals", b"approvals", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "epoch", b"epoch", "error", b"error", "events", b"events", "events_note", b"events_note", "events_total", b"events_total", "forked_from", b"forked_from", "heartbeat_at", b"heartbeat_at", "id", b"id", "input", b"input", "labels", b"labels", "notice", b"notice", "output", b"output", "parent", b"parent", "phase", b"phase", "reason", b"reason", "runner", b"runner", "start_at", b"start_at", "started_at", b"started_at", "status", b"status", "steps", b"steps", "template", b"template", "trigger_type", b"trigger_type", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
     _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
@@ -471,8 +477,8 @@ class Event(_message.Message):
     type: _builtins.str
     """What happened, e.g. step.completed."""
     actor: _builtins.str
-    """Who: principal:<id>, executor:<id>, run:<id> (its parent, or a child that ended), callback (whoever had the address),
-    timer or system.
+    """Who: principal:<id>, executor:<id>, run:<id> (its parent, or a child that ended), schedule:<id>, callback (whoever
+    had the address), timer or system.
     """
     reason: _builtins.str
     """Why, as the actor said; empty when nothing was said."""
@@ -574,6 +580,30 @@ class Approval(_message.Message):
     CAN_DECIDE_FIELD_NUMBER: _builtins.int
     WHY_NOT_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    QUORUM_FIELD_NUMBER: _builtins.int
+    VOTES_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    OPENS_AT_FIELD_NUMBER: _builtins.int
+    FORM_FIELD_NUMBER: _builtins.int
+    EDITED_PAYLOAD_FIELD_NUMBER: _builtins.int
+    PATCH_FIELD_NUMBER: _builtins.int
+    FORM_VALUES_FIELD_NUMBER: _builtins.int
+    REJECT_OUTCOMES_FIELD_NUMBER: _builtins.int
+    REJECT_OPTIONS_FIELD_NUMBER: _builtins.int
+    REASON_REQUIRED_FIELD_NUMBER: _builtins.int
+    BRANCH_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    DECIDED_VIA_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    MAX_ROUNDS_FIELD_NUMBER: _builtins.int
+    DIFF_FIELD_NUMBER: _builtins.int
+    CLAIMED_BY_FIELD_NUMBER: _builtins.int
+    CLAIMED_AT_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    WHY_NOT_REASON_FIELD_NUMBER: _builtins.int
+    NOBODY_CAN_FIELD_NUMBER: _builtins.int
+    APPROVES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the gate."""
     workflow_id: _builtins.str
@@ -583,7 +613,7 @@ class Approval(_message.Message):
     iteration: _builtins.str
     """Iteration of the step; empty outside loops."""
     status: _builtins.str
-    """open, approved, rejected, expired, withdrawn or superseded."""
+    """scheduled, open, approved, rejected, revise, expired, withdrawn or superseded."""
     title: _builtins.str
     """The question."""
     body: _builtins.str
@@ -591,7 +621,7 @@ class Approval(_message.Message):
     starter_excluded: _builtins.bool
     """True when the one who started the run may not decide."""
     on_expiry: _builtins.str
-    """The default decision at expires_at: reject, approve or fail."""
+    """The default decision at expires_at: reject, approve, fail or branch."""
     decided_by: _builtins.str
     """Principal that decided; empty while open or when nobody did."""
     comment: _builtins.str
@@ -604,6 +634,32 @@ class Approval(_message.Message):
     """Why not, when can_decide is false."""
     digest: _builtins.str
     """SHA-256 over what the decision is about, in hex; a decision may name it as expected_digest."""
+    risk: _builtins.str
+    """low, medium or high."""
+    version: _builtins.int
+    """Rises with every change."""
+    reason_required: _builtins.bool
+    """Whether a rejection must say why."""
+    branch: _builtins.str
+    """Where the run went on after a rejection that did not fail it."""
+    reason_code: _builtins.str
+    """Code the rejection named."""
+    decided_via: _builtins.str
+    """vote, link, batch, bypass, expiry or unreachable; empty while open."""
+    round: _builtins.int
+    """How often it was sent back before."""
+    max_rounds: _builtins.int
+    """How often it may be sent back in all."""
+    claimed_by: _builtins.str
+    """Principal who is at it; empty when nobody is."""
+    level: _builtins.int
+    """Escalations that have happened."""
+    why_not_reason: _builtins.str
+    """Why, as a word for programs, when can_decide is false: NOT_AN_APPROVER, SELF_APPROVAL, GATE_CLOSED, …."""
+    nobody_can: _builtins.bool
+    """Whether nobody at all could approve it now; only in the answer about one gate."""
+    approves: _builtins.str
+    """The step it approves, by path; empty when it guards none in particular."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Value:
         """What is to be approved, as the template gives it."""
@@ -623,6 +679,52 @@ class Approval(_message.Message):
     @_builtins.property
     def decided_at(self) -> _timestamp_pb2.Timestamp:
         """When it closed."""
+
+    @_builtins.property
+    def quorum(self) -> Global___Quorum:
+        """What it needs and what it has."""
+
+    @_builtins.property
+    def votes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Vote]:
+        """Everybody's votes so far, oldest first; only in the answer about one gate."""
+
+    @_builtins.property
+    def opens_at(self) -> _timestamp_pb2.Timestamp:
+        """When a scheduled one opens."""
+
+    @_builtins.property
+    def form(self) -> Global___Form:
+        """What to fill in and what of the payload may be changed; absent when nothing."""
+
+    @_builtins.property
+    def edited_payload(self) -> _struct_pb2.Value:
+        """The payload as edited, when it was; payload stays what it was."""
+
+    @_builtins.property
+    def patch(self) -> _struct_pb2.Value:
+        """JSON Patch from payload to edited_payload."""
+
+    @_builtins.property
+    def form_values(self) -> _struct_pb2.Value:
+        """What the deciding vote filled in."""
+
+    @_builtins.property
+    def reject_outcomes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a rejection may mean: fail, branch:NAME, revise; the first unless one is named."""
+
+    @_builtins.property
+    def reject_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of which a rejection names one; empty for none."""
+
+    @_builtins.property
+    def diff(self) -> _struct_pb2.Value:
+        """JSON Patch from what the gate it replaces asked for to what this one asks for; only in the answer about one
+        gate that was sent back.
+        """
+
+    @_builtins.property
+    def claimed_at(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
 
     def __init__(
         self,
@@ -647,16 +749,260 @@ class Approval(_message.Message):
         can_decide: _builtins.bool = ...,
         why_not: _builtins.str = ...,
         digest: _builtins.str = ...,
+        quorum: Global___Quorum | None = ...,
+        votes: _abc.Iterable[Global___Vote] | None = ...,
+        risk: _builtins.str = ...,
+        version: _builtins.int = ...,
+        opens_at: _timestamp_pb2.Timestamp | None = ...,
+        form: Global___Form | None = ...,
+        edited_payload: _struct_pb2.Value | None = ...,
+        patch: _struct_pb2.Value | None = ...,
+        form_values: _struct_pb2.Value | None = ...,
+        reject_outcomes: _abc.Iterable[_builtins.str] | None = ...,
+        reject_options: _abc.Iterable[_builtins.str] | None = ...,
+        reason_required: _builtins.bool = ...,
+        branch: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+        decided_via: _builtins.str = ...,
+        round: _builtins.int = ...,
+        max_rounds: _builtins.int = ...,
+        diff: _struct_pb2.Value | None = ...,
+        claimed_by: _builtins.str = ...,
+        claimed_at: _timestamp_pb2.Timestamp | None = ...,
+        level: _builtins.int = ...,
+        why_not_reason: _builtins.str = ...,
+        nobody_can: _builtins.bool = ...,
+        approves: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_payload", b"_payload", "approvers", b"approvers", "created_at", b"created_at", "decided_at", b"decided_at", "expires_at", b"expires_at", "payload", b"payload"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diff", b"_diff", "_edited_payload", b"_edited_payload", "_form_values", b"_form_values", "_patch", b"_patch", "_payload", b"_payload", "approvers", b"approvers", "claimed_at", b"claimed_at", "created_at", b"created_at", "decided_at", b"decided_at", "diff", b"diff", "edited_payload", b"edited_payload", "expires_at", b"expires_at", "form", b"form", "form_values", b"form_values", "opens_at", b"opens_at", "patch", b"patch", "payload", b"payload", "quorum", b"quorum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_payload", b"_payload", "approvers", b"approvers", "body", b"body", "can_decide", b"can_decide", "comment", b"comment", "created_at", b"created_at", "decided_at", b"decided_at", "decided_by", b"decided_by", "digest", b"digest", "expires_at", b"expires_at", "id", b"id", "iteration", b"iteration", "on_expiry", b"on_expiry", "payload", b"payload", "replaces", b"replaces", "starter_excluded", b"starter_excluded", "status", b"status", "step", b"step", "title", b"title", "why_not", b"why_not", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diff", b"_diff", "_edited_payload", b"_edited_payload", "_form_values", b"_form_values", "_patch", b"_patch", "_payload", b"_payload", "approvers", b"approvers", "approves", b"approves", "body", b"body", "branch", b"branch", "can_decide", b"can_decide", "claimed_at", b"claimed_at", "claimed_by", b"claimed_by", "comment", b"comment", "created_at", b"created_at", "decided_at", b"decided_at", "decided_by", b"decided_by", "decided_via", b"decided_via", "diff", b"diff", "digest", b"digest", "edited_payload", b"edited_payload", "expires_at", b"expires_at", "form", b"form", "form_values", b"form_values", "id", b"id", "iteration", b"iteration", "level", b"level", "max_rounds", b"max_rounds", "nobody_can", b"nobody_can", "on_expiry", b"on_expiry", "opens_at", b"opens_at", "patch", b"patch", "payload", b"payload", "quorum", b"quorum", "reason_code", b"reason_code", "reason_required", b"reason_required", "reject_options", b"reject_options", "reject_outcomes", b"reject_outcomes", "replaces", b"replaces", "risk", b"risk", "round", b"round", "starter_excluded", b"starter_excluded", "status", b"status", "step", b"step", "title", b"title", "version", b"version", "votes", b"votes", "why_not", b"why_not", "why_not_reason", b"why_not_reason", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__diff: _TypeAlias = _typing.Literal["diff"]  # noqa: Y015
+    _WhichOneofArgType__diff: _TypeAlias = _typing.Literal["_diff", b"_diff"]  # noqa: Y015
+    _WhichOneofReturnType__edited_payload: _TypeAlias = _typing.Literal["edited_payload"]  # noqa: Y015
+    _WhichOneofArgType__edited_payload: _TypeAlias = _typing.Literal["_edited_payload", b"_edited_payload"]  # noqa: Y015
+    _WhichOneofReturnType__form_values: _TypeAlias = _typing.Literal["form_values"]  # noqa: Y015
+    _WhichOneofArgType__form_values: _TypeAlias = _typing.Literal["_form_values", b"_form_values"]  # noqa: Y015
+    _WhichOneofReturnType__patch: _TypeAlias = _typing.Literal["patch"]  # noqa: Y015
+    _WhichOneofArgType__patch: _TypeAlias = _typing.Literal["_patch", b"_patch"]  # noqa: Y015
     _WhichOneofReturnType__payload: _TypeAlias = _typing.Literal["payload"]  # noqa: Y015
     _WhichOneofArgType__payload: _TypeAlias = _typing.Literal["_payload", b"_payload"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__diff) -> _WhichOneofReturnType__diff | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__edited_payload) -> _WhichOneofReturnType__edited_payload | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__form_values) -> _WhichOneofReturnType__form_values | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__patch) -> _WhichOneofReturnType__patch | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__payload) -> _WhichOneofReturnType__payload | None: ...
 
 Global___Approval: _TypeAlias = Approval  # noqa: Y015
+
+@_typing.final
+class Quorum(_message.Message):
+    """What a gate needs and what it has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEED_FIELD_NUMBER: _builtins.int
+    HAVE_FIELD_NUMBER: _builtins.int
+    REJECT_NEED_FIELD_NUMBER: _builtins.int
+    REJECT_HAVE_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    need: _builtins.int
+    """Approvals in all."""
+    have: _builtins.int
+    """Approvals that count; nobody counts twice."""
+    reject_need: _builtins.int
+    """Rejections that close it."""
+    reject_have: _builtins.int
+    """Rejections there are."""
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuorumBlock]:
+        """Every block must be met."""
+
+    def __init__(
+        self,
+        *,
+        need: _builtins.int = ...,
+        have: _builtins.int = ...,
+        reject_need: _builtins.int = ...,
+        reject_have: _builtins.int = ...,
+        blocks: _abc.Iterable[Global___QuorumBlock] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "have", b"have", "need", b"need", "reject_have", b"reject_have", "reject_need", b"reject_need"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quorum: _TypeAlias = Quorum  # noqa: Y015
+
+@_typing.final
+class QuorumBlock(_message.Message):
+    """One block of a gate's policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHO_FIELD_NUMBER: _builtins.int
+    NEED_FIELD_NUMBER: _builtins.int
+    HAVE_FIELD_NUMBER: _builtins.int
+    need: _builtins.int
+    """Approvals it needs."""
+    have: _builtins.int
+    """Approvals it has."""
+    @_builtins.property
+    def who(self) -> Global___Approvers:
+        """Who counts for it."""
+
+    def __init__(
+        self,
+        *,
+        who: Global___Approvers | None = ...,
+        need: _builtins.int = ...,
+        have: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["who", b"who"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["have", b"have", "need", b"need", "who", b"who"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuorumBlock: _TypeAlias = QuorumBlock  # noqa: Y015
+
+@_typing.final
+class Vote(_message.Message):
+    """What somebody said at a gate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ON_BEHALF_OF_FIELD_NUMBER: _builtins.int
+    VOTE_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    VIA_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    by: _builtins.str
+    """Principal that voted."""
+    name: _builtins.str
+    """Its name."""
+    on_behalf_of: _builtins.str
+    """Whose standing it counts with, by name; empty for the voter's own."""
+    vote: _builtins.str
+    """approve, reject or revise."""
+    comment: _builtins.str
+    """What was said."""
+    reason_code: _builtins.str
+    """Code a rejection named."""
+    via: _builtins.str
+    """vote, link or batch."""
+    counts: _builtins.bool
+    """Whether it counts: an approval of another payload than the present one does not."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The voter's groups when he voted."""
+
+    def __init__(
+        self,
+        *,
+        by: _builtins.str = ...,
+        name: _builtins.str = ...,
+        on_behalf_of: _builtins.str = ...,
+        vote: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        via: _builtins.str = ...,
+        counts: _builtins.bool = ...,
+        groups: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "by", b"by", "comment", b"comment", "counts", b"counts", "groups", b"groups", "name", b"name", "on_behalf_of", b"on_behalf_of", "reason_code", b"reason_code", "via", b"via", "vote", b"vote"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Vote: _TypeAlias = Vote  # noqa: Y015
+
+@_typing.final
+class Form(_message.Message):
+    """What an approver fills in, and which parts of the payload he may change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LimitsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    PAYLOAD_SCHEMA_FIELD_NUMBER: _builtins.int
+    EDITABLE_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schema(self) -> _struct_pb2.Value:
+        """JSON Schema of what is filled in; absent for nothing."""
+
+    @_builtins.property
+    def payload_schema(self) -> _struct_pb2.Value:
+        """JSON Schema an edited payload must keep to; absent for any."""
+
+    @_builtins.property
+    def editable(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """JSON Pointers of what may be changed."""
+
+    @_builtins.property
+    def limits(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What a changed value must keep to, by pointer; "<= original". Beyond it others must approve."""
+
+    def __init__(
+        self,
+        *,
+        schema: _struct_pb2.Value | None = ...,
+        payload_schema: _struct_pb2.Value | None = ...,
+        editable: _abc.Iterable[_builtins.str] | None = ...,
+        limits: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_payload_schema", b"_payload_schema", "_schema", b"_schema", "payload_schema", b"payload_schema", "schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_payload_schema", b"_payload_schema", "_schema", b"_schema", "editable", b"editable", "limits", b"limits", "payload_schema", b"payload_schema", "schema", b"schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__payload_schema: _TypeAlias = _typing.Literal["payload_schema"]  # noqa: Y015
+    _WhichOneofArgType__payload_schema: _TypeAlias = _typing.Literal["_payload_schema", b"_payload_schema"]  # noqa: Y015
+    _WhichOneofReturnType__schema: _TypeAlias = _typing.Literal["schema"]  # noqa: Y015
+    _WhichOneofArgType__schema: _TypeAlias = _typing.Literal["_schema", b"_schema"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__payload_schema) -> _WhichOneofReturnType__payload_schema | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__schema) -> _WhichOneofReturnType__schema | None: ...
+
+Global___Form: _TypeAlias = Form  # noqa: Y015
 
 @_typing.final
 class Approvers(_message.Message):

@@ -51,10 +51,15 @@ class StartWorkflowRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    DELAY_SECONDS_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """UUID of a published template of the caller's owner."""
     version: _builtins.int
     """Published version; the newest when absent."""
+    delay_seconds: _builtins.int
+    """Not before so many seconds are over, at most 366 days; together with start_at the later one counts."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """Values of the template's variables. At most 1 MiB and 32 levels; integers within ±(2^53−1)."""
@@ -63,6 +68,14 @@ class StartWorkflowRequest(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32 labels; names and values at most 63 characters."""
 
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """Not before this moment, at most 366 days ahead; until then the run is pending. At once when absent or past."""
+
+    @_builtins.property
+    def signal(self) -> Global___StartSignal:
+        """What the run is told at its start. Its trigger_type is signal then."""
+
     def __init__(
         self,
         *,
@@ -70,16 +83,52 @@ class StartWorkflowRequest(_message.Message):
         input: _struct_pb2.Struct | None = ...,
         version: _builtins.int | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        delay_seconds: _builtins.int = ...,
+        signal: Global___StartSignal | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "input", b"input", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "_version", b"_version", "input", b"input", "signal", b"signal", "start_at", b"start_at", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "input", b"input", "labels", b"labels", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "_version", b"_version", "delay_seconds", b"delay_seconds", "input", b"input", "labels", b"labels", "signal", b"signal", "start_at", b"start_at", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__signal: _TypeAlias = _typing.Literal["signal"]  # noqa: Y015
+    _WhichOneofArgType__signal: _TypeAlias = _typing.Literal["_signal", b"_signal"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signal) -> _WhichOneofReturnType__signal | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
 Global___StartWorkflowRequest: _TypeAlias = StartWorkflowRequest  # noqa: Y015
+
+@_typing.final
+class StartSignal(_message.Message):
+    """A signal that starts a run: kept for the step that waits for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Letters, digits and _ . -, beginning with a letter or _; at most 100 characters."""
+    @_builtins.property
+    def payload(self) -> _struct_pb2.Value:
+        """Any value, at most 1 MiB; null when absent."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        payload: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartSignal: _TypeAlias = StartSignal  # noqa: Y015
 
 @_typing.final
 class ListWorkflowsRequest(_message.Message):

@@ -1,0 +1,72 @@
+"""Ends that come from outside while a run is ending already."""
+
+from __future__ import annotations
+
+import pytest
+from wfe_engine import commands as cmd
+from wfe_engine.plan import Block, Literal, Node, Plan, Retry
+from wfe_engine.state import Fault
+
+
+def node(index: int, kind: str, prefix: str = "", **more: object) -> Node:
+    name = f"s{index}"
+    return Node(id=name, index=index, path=f"{prefix}{name}", kind=kind, params=Literal({"title": "Go?"}),
+                retry=Retry(max_attempts=1), **more)  # fmt: skip
+
+
+def block(*nodes: Node, **more: object) -> Block:
+    return Block(nodes, tuple(range(len(nodes))), result=len(nodes) - 1, **more)
+
+
+def compensating(make_run_of):
+    undo = Node(id="s0", index=0, path="s0~", kind="call", params=Literal({}))
+    plan = Plan("p", (), block(node(0, "set", compensate=undo), node(1, "call")), compensate_on=frozenset({"failure"}))
+    run = make_run_of(plan).start()
+    run.fail("s1")
+    assert run.state.phase == "compensating"
+    return run
+
+
+def test_a_compensation_whose_clock_runs_out_is_one_that_failed(make_run_of):
+    run = compensating(make_run_of)
+    undo = run.live("s0~")
+    fault = Fault(code="LEASES_LOST", message="its lease was lost 5 times")
+    run.do(cmd.ClockRanOut(no=undo.no, fence=1, fault=fault))
+    assert run.status == "failed"
+    assert run.state.not_undone == ("s0",)
+    assert not run.rows.dispatch
+
+
+def test_a_fault_of_the_engine_ends_compensations_too(make_run_of):
+    run = compensating(make_run_of)
+    run.do(cmd.Break(message="the engine could not go on"))
+    assert run.status == "failed"
+    assert not run.rows.dispatch
+    assert not [step for _, _, step in run.state.steps() if step.status == "ready"]
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_a_stop_is_not_what_a_catch_takes_from_a_block_that_was_failing(make_run_of, hard):
+    final = block(node(0, "call", "s0/body/s0/finally/"), name="finally", role="finally")
+    inner = node(
+        0, "try", "s0/body/", blocks=(block(node(0, "call", "s0/body/s0/body/"), name="body", role="body"), final)
+    )
+    body = block(inner, node(1, "call", "s0/body/"), name="body", role="body")
+    catch = block(node(0, "call", "s0/catch/"), name="catch", role="catch")
+    run = make_run_of(Plan("p", (), block(node(0, "try", blocks=(body, catch))))).start()
+    run.fail("s0/body/s1")  # the body fails, and waits for what is to be done at the end of the step beside
+    assert run.paths("ready") == ["s0/body/s0/finally/s0"]
+    run.do(cmd.Cancel(hard=hard))
+    if not hard:
+        run.report("s0/body/s0/finally/s0")
+    assert run.status == "cancelled"
+    assert not run.rows.dispatch
+
+
+def test_a_decision_that_voids_another_gate_says_that_it_may_have_been_decided(make_run, make_step):
+    run = make_run(make_step("a", "approval"), make_step("b", "approval", needs=())).start()
+    voided = run.live("b").gate
+    decision = run.gate("a", "reject")
+    assert [(gate.id, gate.decided) for gate in decision.effects.closed_gates] == [(voided, True)]
+    again = make_run(make_step("a", "approval")).start()
+    assert [gate.decided for gate in again.do(cmd.Cancel()).effects.closed_gates] == [False]

@@ -1,0 +1,44 @@
+"""Looking at all gates now and then, for metrics. Every replica shows the same; take the maximum over them."""
+
+from __future__ import annotations
+
+import time
+
+from wfe_servicekit.telemetry.metrics import Gauge
+from wfe_store import watching
+from wfe_store.pool import Database
+
+GATES_OPEN = Gauge("wfe_gates_open", "Gates nobody has decided yet.")
+GATE_OLDEST = Gauge("wfe_gate_oldest_seconds", "How long the oldest open gate has been open.")
+GATES_UNTOLD = Gauge("wfe_gates_untold", "Decisions of gates that no scheduler has taken in yet.")
+GATE_UNTOLD_OLDEST = Gauge("wfe_gate_untold_oldest_seconds", "How long the oldest of those decisions has waited.")
+STORE_CONNECTIONS = Gauge(
+    "wfe_approvals_store_connections", "Connections of this process's pool to the run store: used or idle.", ("state",)
+)
+
+
+class Survey:
+    """Sets the gauges above."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._next = 0.0
+        STORE_CONNECTIONS.read(lambda: {("used",): database.use().used, ("idle",): database.use().idle})
+
+    async def run_once(self) -> None:
+        """One look.
+
+        Raises:
+            Unavailable: The store cannot be read.
+        """
+        began = time.monotonic()
+        if began < self._next:
+            return
+        async with self._database.connection() as connection:
+            found = await watching.open_gates(connection)
+        # A look at a million gates takes a while: 2 % of one connection at most.
+        self._next = began + 50 * (time.monotonic() - began)
+        GATES_OPEN.set(found.count)
+        GATE_OLDEST.set(found.oldest)
+        GATES_UNTOLD.set(found.untold)
+        GATE_UNTOLD_OLDEST.set(found.oldest_untold)

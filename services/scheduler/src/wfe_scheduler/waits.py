@@ -1,0 +1,106 @@
+"""Why a step waits that needs neither an executor nor people: for time, a signal, a callback or a run of its own."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from wfe_store.explaining import Wait
+
+from wfe_scheduler.explanations import YOUNG, Explanation
+
+
+def explain(wait: Wait, now: datetime) -> Explanation:
+    """Why a step waits, and what helps."""
+    if wait.kind == "workflow":
+        return _child(wait, now)
+    if wait.kind == "wait_for":
+        return _signal(wait)
+    return Explanation(
+        reason="WAITING_TIME",
+        message="it waits for a moment to come",
+        step=wait.path,
+        since=wait.since,
+        until=wait.due_at,
+    )
+
+
+def _signal(wait: Wait) -> Explanation:
+    params = _params(wait.params)
+    signals = [str(name) for name in params.get("signals") or ()]
+    callback = str(params.get("callback") or "")
+    details = {}
+    if signals:
+        details["signals"] = ", ".join(signals)
+    if callback:
+        details["callback"] = callback
+    if callback and not signals:
+        return Explanation(
+            reason="WAITING_CALLBACK",
+            message=f"it waits for the other side of callback {callback} to answer",
+            action=f"see whether the other side was told its address (run.callbacks.{callback}) and is at work",
+            step=wait.path,
+            since=wait.since,
+            until=wait.due_at,
+            details=details,
+        )
+    either = f" or an answer to callback {callback}" if callback else ""
+    named = " or ".join(signals) or "(its names are too large to show)"
+    return Explanation(
+        reason="WAITING_SIGNAL",
+        message=f"it waits for signal {named}{either}",
+        action="send what it waits for",
+        step=wait.path,
+        since=wait.since,
+        until=wait.due_at,
+        details=details,
+    )
+
+
+def _child(wait: Wait, now: datetime) -> Explanation:
+    details = {} if wait.child is None else {"child": str(wait.child), "child_status": wait.child_status or "none"}
+    where: dict[str, Any] = {"step": wait.path, "details": details}
+    if wait.child is None or wait.wished_at is None:
+        return Explanation(
+            reason="STUCK",
+            message="it waits for a run of its own that nothing is known of any more",
+            action="this is a fault of the engine: report it with the run's events; retry the step",
+            since=wait.since,
+            **where,
+        )
+    if not wait.done and now - wait.wished_at > YOUNG:
+        return Explanation(
+            reason="CHILD_UNTOLD",
+            message=f"no scheduler has carried out that it wants to {wait.wish} run {wait.child}",
+            action="see whether schedulers run and reach Postgres; it is tried again every second",
+            since=wait.wished_at,
+            **where,
+        )
+    if wait.done and wait.child_ended_at is not None and now - wait.child_ended_at > YOUNG:
+        return Explanation(
+            reason="CHILD_UNTOLD",
+            message=f"run {wait.child} has {_ended(wait.child_status)}, and it was not told",
+            action="see whether schedulers run and reach Postgres; it is told again every second",
+            since=wait.child_ended_at,
+            **where,
+        )
+    return Explanation(
+        reason="WAITING_CHILD",
+        message=f"it waits for run {wait.child}, which is {wait.child_status or 'about to begin'}",
+        action=f"ask why {wait.child} is not moving",
+        since=wait.since,
+        **where,
+    )
+
+
+def _ended(status: str | None) -> str:
+    return "been cancelled" if status == "cancelled" else status or "ended"
+
+
+def _params(text: str | None) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(text or "{}")
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

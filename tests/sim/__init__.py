@@ -1,0 +1,1 @@
+"""Deterministic simulation: the real scheduler and executor code on a simulated store, bus and clock."""
