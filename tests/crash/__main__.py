@@ -47,8 +47,7 @@ def main() -> int:
     try:
         with PostgresServer.start(root / "pg", TEST_SETTINGS) as server:
             migrate(server.url)
-            # Not asyncio.run: it waits for every task to end, and those of dead processes never do.
-            return asyncio.new_event_loop().run_until_complete(_all(server.url, options.case))
+            return asyncio.run(_all(server.url, options.case))
     finally:
         shutil.rmtree(root, ignore_errors=True)
 

@@ -112,6 +112,8 @@ async def _one(url: str, case: Case, at: int, how: str) -> tuple[int, Any]:
     finally:
         for process in processes:
             await process.end()
+        # Generators of a dead process never end; the end of the loop must not wait for them.
+        asyncio.get_running_loop()._asyncgens.clear()  # type: ignore[attr-defined]
 
 
 async def _quiet(process: Process) -> None:

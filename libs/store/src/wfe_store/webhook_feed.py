@@ -199,18 +199,6 @@ class Feed:
         await self.release({(webhook_id, run_id) for webhook_id, run_id in rows})
 
 
-async def announce(connection: Connection, owner_id: UUID, run_id: UUID, first_seq: int, last_seq: int) -> None:
-    """Put events of a run into the outbox, in the transaction that writes them, if its owner has subscriptions.
-
-    For whoever writes events outside of a commit cycle. The run's row must be locked: it keeps entries in order.
-    """
-    await connection.execute(
-        "INSERT INTO webhook_outbox (owner_id, run_id, first_seq, last_seq) SELECT %s, %s, %s, %s"
-        " WHERE EXISTS (SELECT 1 FROM webhooks w WHERE w.owner_id = %s AND w.disabled_at IS NULL)",
-        (owner_id, run_id, first_seq, last_seq, owner_id),
-    )
-
-
 async def _subscriptions(connection: Connection, owners: Collection[UUID]) -> list[Webhook]:
     rows = await fetch_all(
         connection,
