@@ -68,31 +68,43 @@ _numbers = itertools.count(1)
 
 Start = Callable[[], Awaitable[str]]
 Wait = Callable[[str], Awaitable[None]]
+RunOne = Callable[[], Awaitable[None]]
 
 #: Runs that were started and not waited for.
 _parked: list[str] = []
 
 
-def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait]:
-    body = msgspec.json.encode({"template_id": template_id, "input": {}})
+def _over_rest(http: Http, template_id: str) -> tuple[Start, Wait, RunOne]:
+    request = {"template_id": template_id, "input": {}}
+    body = msgspec.json.encode(request)
+    waiting_body = msgspec.json.encode(request | {"wait_seconds": WAIT_SECONDS})
+
+    def key() -> str:
+        return f"bench-{os.getpid()}-{next(_numbers)}"
 
     async def start() -> str:
-        key = f"bench-{os.getpid()}-{next(_numbers)}"
-        return _decode_run(await http.post("/api/v1/workflows", body, key)).id
+        return _decode_run(await http.post("/api/v1/workflows", body, key())).id
+
+    def ended(run: _Run) -> bool:
+        if run.status in ("failed", "cancelled"):
+            raise RuntimeError(f"the run {run.id} {run.status}")
+        return run.status == "completed"
 
     async def wait(run_id: str) -> None:
         path = f"/api/v1/workflows/{run_id}?wait_seconds={WAIT_SECONDS}&view=basic"
-        while True:
-            status = _decode_run(await http.get(path)).status
-            if status == "completed":
-                return
-            if status in ("failed", "cancelled"):
-                raise RuntimeError(f"the run {run_id} {status}")
+        while not ended(_decode_run(await http.get(path))):
+            pass
 
-    return start, wait
+    async def run_one() -> None:
+        # One call, as the peers' clients make.
+        run = _decode_run(await http.post("/api/v1/workflows", waiting_body, key()))
+        if not ended(run):
+            await wait(run.id)
+
+    return start, wait, run_one
 
 
-def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
+def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait, RunOne]:
     # Only this workload needs it; its threads must not disturb the others.
     import grpc
     from wfe.api.v1 import workflow_pb2, workflow_service_pb2
@@ -116,7 +128,10 @@ def _over_grpc(target: str, key: str, template_id: str) -> tuple[Start, Wait]:
             if status in ("failed", "cancelled"):
                 raise RuntimeError(f"the run {run_id} {status}")
 
-    return start, wait
+    async def run_one() -> None:
+        await wait(await start())
+
+    return start, wait, run_one
 
 
 async def bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None]]) -> list[float]:
@@ -136,9 +151,9 @@ async def bounded(count: int, at_once: int, work: Callable[[int], Awaitable[None
 
 async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Measured:
     if order.over == "grpc":
-        start, wait = _over_grpc(grpc_target, key, order.template_id)
+        start, wait, run_one = _over_grpc(grpc_target, key, order.template_id)
     else:
-        start, wait = _over_rest(http, order.template_id)
+        start, wait, run_one = _over_rest(http, order.template_id)
     ids = [""] * order.count
 
     async def start_one(number: int) -> None:
@@ -147,8 +162,8 @@ async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Me
     async def wait_one(number: int) -> None:
         await wait(ids[number])
 
-    async def run_one(_number: int) -> None:
-        await wait(await start())
+    async def run_number(_number: int) -> None:
+        await run_one()
 
     async def signal_one(number: int) -> None:
         await http.post(f"/api/v1/workflows/{_parked[number]}/signals/go", b"{}", f"bench-go-{_parked[number]}")
@@ -160,7 +175,7 @@ async def _carry_out(order: Order, http: Http, grpc_target: str, key: str) -> Me
     cpu, began = time.process_time(), time.perf_counter()
     start_wall = 0.0
     if order.do == "run":
-        latencies = await bounded(order.count, order.at_once, run_one)
+        latencies = await bounded(order.count, order.at_once, run_number)
     elif order.do in ("signal", "wait"):
         latencies = await bounded(len(_parked), order.at_once, signal_one if order.do == "signal" else wait_parked)
         _parked.clear()

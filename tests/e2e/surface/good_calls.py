@@ -46,6 +46,7 @@ SAMPLES: dict[str, Sample] = {
             "start_at": "2026-01-02T03:04:05Z",
             "delay_seconds": 0,
             "signal": {"name": "go", "payload": {"n": 1}},
+            "wait_seconds": 0,
         }
     ),
     "ListWorkflows": Sample(

@@ -41,7 +41,10 @@ from wfe_servicekit.statuses import (
 __all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
 
 DEFAULT_DEADLINE = 60.0
-DEADLINES: Mapping[str, float] = {"/wfe.api.v1.WorkflowService/GetWorkflow": 75.0}
+DEADLINES: Mapping[str, float] = {
+    "/wfe.api.v1.WorkflowService/GetWorkflow": 75.0,
+    "/wfe.api.v1.WorkflowService/StartWorkflow": 75.0,
+}
 """Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
 
 _RETRY_STREAMS_AFTER = 5.0

@@ -193,6 +193,7 @@ class Api:
     def __init__(self, server: Served, engine: FakeEngine, database: Database, owners: dict[str, uuid.UUID]) -> None:
         self.engine = engine
         self.database = database
+        self.server = server.server
         self.workflows = workflow_service_pb2_grpc.WorkflowServiceStub(server.channel)
         self.templates = template_service_pb2_grpc.TemplateServiceStub(server.channel)
         self.system = system_service_pb2_grpc.SystemServiceStub(server.channel)
@@ -219,8 +220,9 @@ class Api:
         moment: dt.datetime = given.get("created_at", NOW)
         stamp = int(moment.timestamp() * 1000) << 80
         run_id = uuid.UUID(int=stamp | 7 << 76 | 2 << 62 | uuid.uuid4().int & (1 << 62) - 1)
-        await self.insert("runs", id=run_id, **({"owner_id": self.owner_id} | given))
-        return run_id
+        values = {"id": run_id, "owner_id": self.owner_id} | given
+        await self.insert("runs", **values)
+        return values["id"]
 
     async def event(self, run_id: uuid.UUID, seq: int, kind: str = "step.completed", **given: Any) -> None:
         """An event and the run's seq, as a commit writes them."""

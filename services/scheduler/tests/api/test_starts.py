@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import hashlib
 import uuid
@@ -11,9 +12,10 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from wfe.api.v1 import workflow_service_pb2 as pb
-from wfe_engine.errors import AlreadyExists
+from wfe_engine.errors import AlreadyExists, Unavailable
 from wfe_scheduler.api.engine import StartOptions
-from wfe_servicekit.testing import refused
+from wfe_scheduler.api.workflows import WorkflowService
+from wfe_servicekit.testing import refused, until
 
 from .conftest import REST, STARTER, TEMPLATE, Api, fields, plain
 
@@ -54,6 +56,51 @@ async def test_a_start_answers_201_and_pending(api: Api) -> None:
     }
 
 
+def a_waiting_start(api: Api, seconds: int = 60) -> Any:
+    request = pb.StartWorkflowRequest(template_id=str(TEMPLATE), wait_seconds=seconds)
+    return api.workflows.StartWorkflow(request, metadata=[*api.ann, *REST])
+
+
+async def test_a_start_can_wait_for_the_end(api: Api) -> None:
+    run_id = await api.run(id=api.engine.started.run_id)
+    call = a_waiting_start(api)
+    answer = asyncio.ensure_future(call)
+    await until(lambda: api.engine.waiting(run_id) == 1)
+    await api.execute("UPDATE runs SET output = '{\"n\":1}' WHERE id = %s", run_id)
+    await api.event(run_id, 1, "run.completed")
+    api.engine.nudge(run_id)
+    found = plain(await answer)
+    assert (found["id"], found["status"], found["output"]) == (str(run_id), "completed", {"n": 1.0})
+    assert "events" not in found
+    assert ("x-http-status", "201") in tuple(await call.initial_metadata())
+    assert api.engine.watchers[run_id] == []
+
+
+async def test_a_start_that_waits_in_vain_answers_in_time_with_the_run_as_it_is(api: Api) -> None:
+    await api.run(id=api.engine.started.run_id)
+    assert (await a_waiting_start(api, 1)).status == "running"
+
+
+async def test_an_accepted_start_does_not_fail_for_what_happens_while_it_waits(api: Api) -> None:
+    run_id = await api.run(id=api.engine.started.run_id)
+    call = asyncio.ensure_future(a_waiting_start(api))
+    await until(lambda: api.engine.waiting(run_id) == 1)
+    await api.server.stop(0.5)
+    answer = await call
+    assert (answer.id, answer.status) == (str(run_id), "pending")
+
+
+async def test_an_accepted_start_is_answered_when_the_store_cannot_be_read(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(*_: Any) -> None:
+        raise Unavailable("the run store is down", reason="STORE_DOWN")
+
+    monkeypatch.setattr(WorkflowService, "_look", down)
+    answer = await a_waiting_start(api)
+    assert (answer.id, answer.status) == (str(api.engine.started.run_id), "pending")
+
+
 async def test_the_hash_of_a_start_tells_requests_apart(api: Api) -> None:
     async def hash_of(key: str = "k", **given: Any) -> bytes:
         request = pb.StartWorkflowRequest(**({"template_id": str(TEMPLATE)} | given))
@@ -72,6 +119,9 @@ async def test_the_hash_of_a_start_tells_requests_apart(api: Api) -> None:
         await hash_of(input=struct(a=1, b=2), labels={"x": "1", "y": "2"}, version=1),
     ]
     assert len({first, *others}) == 4
+    assert await hash_of(input=struct(a=1, b=2), labels={"x": "1", "y": "2"}, wait_seconds=0) == first
+    await api.run(id=api.engine.started.run_id, status="completed")
+    assert await hash_of(input=struct(a=1, b=2), labels={"x": "1", "y": "2"}, wait_seconds=9) == first
 
 
 async def test_the_same_bytes_to_another_method_have_another_hash(api: Api) -> None:
@@ -100,6 +150,8 @@ async def test_the_same_bytes_to_another_method_have_another_hash(api: Api) -> N
         ({"labels": {"": "v"}}, None, {"labels."}),
         ({"labels": {"a=b": "v"}}, None, {"labels.a=b"}),
         ({"labels": {"a": "v\0"}}, None, {"labels.a"}),
+        ({"wait_seconds": -1}, None, {"wait_seconds"}),
+        ({"wait_seconds": 61}, None, {"wait_seconds"}),
         ({}, "", {"Idempotency-Key"}),
         ({}, "k" * 256, {"Idempotency-Key"}),
         (

@@ -168,6 +168,14 @@ def at_least(faults: Violations, number: int, field: str, least: int) -> int:
     return number
 
 
+def wait_seconds(faults: Violations, request: Any) -> int:
+    """Seconds to wait for a run's end at most; 0 for not at all."""
+    seconds = at_least(faults, request.wait_seconds, "wait_seconds", 0)
+    if seconds > MOST_WAIT_SECONDS:
+        faults.add("wait_seconds", f"must be at most {MOST_WAIT_SECONDS}")
+    return seconds
+
+
 def idempotency_key(faults: Violations) -> str | None:
     """The Idempotency-Key of this call; None without one."""
     key = header("idempotency-key")

@@ -11,7 +11,8 @@ from uuid import UUID
 
 from wfe.api.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from wfe_engine import commands as cmd
-from wfe_servicekit.calls import current_caller, http_status
+from wfe_engine.errors import Unavailable
+from wfe_servicekit.calls import current_call, current_caller, http_status
 from wfe_servicekit.checks import Violations, choice, page_limit, plain_text, struct_to_dict
 from wfe_store.history import History
 from wfe_store.pool import Database
@@ -44,7 +45,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
     async def StartWorkflow(
         self, request: workflow_service_pb2.StartWorkflowRequest, context: Any
     ) -> workflow_pb2.Workflow:
-        """Start a run; 201, always pending.
+        """Start a run; 201, pending, or as it is once it has ended or `wait_seconds` are over.
 
         Raises:
             InvalidInput: With every violation, the template's of its variables only once the rest is right.
@@ -62,12 +63,17 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
             with faults.collect():
                 given = struct_to_dict(request.input, "input")
         options = requests.start_options(faults, request)
+        seconds = requests.wait_seconds(faults, request)
         key = requests.idempotency_key(faults)
         faults.raise_if_any()
+        # Whoever repeats a start may wait longer than before.
+        request.ClearField("wait_seconds")
         body_hash = b"" if key is None else requests.body_hash("StartWorkflow", request)
-        run = await self._engine.start(current_caller(), template_id, version, given, labels, key, body_hash, options)
+        caller = current_caller()
+        run = await self._engine.start(caller, template_id, version, given, labels, key, body_hash, options)
         http_status(201)
-        return mapping.started(run, trigger=options.trigger)
+        ended = await self._ended(caller.owner_id, run.run_id, seconds) if seconds else None
+        return mapping.started(run, trigger=options.trigger) if ended is None else ended
 
     async def ListWorkflows(
         self, request: workflow_service_pb2.ListWorkflowsRequest, context: Any
@@ -93,9 +99,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         """One run, with all that belongs to it or without, once it has ended or `wait_seconds` are over."""
         faults = Violations()
         run_id = requests.uuid(faults, request.id, "id")
-        seconds = requests.at_least(faults, request.wait_seconds, "wait_seconds", 0)
-        if seconds > requests.MOST_WAIT_SECONDS:
-            faults.add("wait_seconds", f"must be at most {requests.MOST_WAIT_SECONDS}")
+        seconds = requests.wait_seconds(faults, request)
         with faults.collect():
             choice(request.view or _FULL, "view", (_FULL, _BASIC))
         faults.raise_if_any()
@@ -105,6 +109,20 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         if request.view == _BASIC:
             return mapping.workflow(await self._look(owner_id, run_id), Payloads())
         return await self._answer(run_id)
+
+    async def _ended(self, owner_id: UUID, run_id: UUID, seconds: int) -> workflow_pb2.Workflow | None:
+        """An accepted run once it has ended or the seconds are over; None when that cannot be said."""
+        try:
+            await self._until_ended(owner_id, run_id, seconds)
+            return mapping.workflow(await self._look(owner_id, run_id), Payloads())
+        except Unavailable:
+            return None
+        except asyncio.CancelledError:
+            call, task = current_call(), asyncio.current_task()
+            if call is None or not call.shed or task is None:
+                raise
+            task.uncancel()
+            return None  # this process ends, the run goes on
 
     async def _until_ended(self, owner_id: UUID, run_id: UUID, seconds: float) -> None:
         loop = asyncio.get_running_loop()

@@ -54,12 +54,17 @@ class StartWorkflowRequest(_message.Message):
     START_AT_FIELD_NUMBER: _builtins.int
     DELAY_SECONDS_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
     template_id: _builtins.str
     """UUID of a published template of the caller's owner."""
     version: _builtins.int
     """Published version; the newest when absent."""
     delay_seconds: _builtins.int
     """Not before so many seconds are over, at most 366 days; together with start_at the later one counts."""
+    wait_seconds: _builtins.int
+    """Answer once the run has ended, or after so many seconds, at most 60, as a basic get then would. At once when 0.
+    What goes wrong while waiting does not fail an accepted start: it is answered as pending.
+    """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """Values of the template's variables. At most 1 MiB and 32 levels; integers within ±(2^53−1)."""
@@ -86,10 +91,11 @@ class StartWorkflowRequest(_message.Message):
         start_at: _timestamp_pb2.Timestamp | None = ...,
         delay_seconds: _builtins.int = ...,
         signal: Global___StartSignal | None = ...,
+        wait_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "_version", b"_version", "input", b"input", "signal", b"signal", "start_at", b"start_at", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "_version", b"_version", "delay_seconds", b"delay_seconds", "input", b"input", "labels", b"labels", "signal", b"signal", "start_at", b"start_at", "template_id", b"template_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_signal", b"_signal", "_version", b"_version", "delay_seconds", b"delay_seconds", "input", b"input", "labels", b"labels", "signal", b"signal", "start_at", b"start_at", "template_id", b"template_id", "version", b"version", "wait_seconds", b"wait_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__signal: _TypeAlias = _typing.Literal["signal"]  # noqa: Y015
     _WhichOneofArgType__signal: _TypeAlias = _typing.Literal["_signal", b"_signal"]  # noqa: Y015

@@ -118,8 +118,9 @@ class WorkflowServiceServicer:
     """
 
     def StartWorkflow(self, request, context):
-        """Start a run of a published template. Answers 201 with status pending. The Idempotency-Key header makes it
-        safe to repeat: the same key and body give the same run, the same key with another body is refused (409).
+        """Start a run of a published template. Answers 201 with status pending, or with wait_seconds once the run has
+        ended. The Idempotency-Key header makes it safe to repeat: the same key and body give the same run, the same key
+        with another body is refused (409).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
