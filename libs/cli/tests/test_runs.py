@@ -41,6 +41,11 @@ def test_a_start_by_name_sends_typed_values_labels_and_a_key(hello, wfe):
     assert "pending" in result.output
 
 
+def test_a_start_can_wait_for_the_end(hello, wfe):
+    assert wfe("runs", "start", "hello", "--wait", "30").exit_code == 0
+    assert started(hello).body["wait_seconds"] == 30
+
+
 def test_a_start_whose_answer_is_lost_is_repeated_under_the_same_key(hello, wfe):
     hello.answers[("POST", "/api/v1/workflows")].insert(0, (503, hello.refusal("STORE_DOWN", "try again")))
     result = wfe("runs", "start", "hello", "--json")

@@ -52,7 +52,7 @@ def test_what_fits_stands_in_its_row():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1", '{"a": 1}', '{"$blob":1}', '{"$blob":"x","bytes":1}', reference_to(uuid.uuid4(), 1) + " "]
+    "text", ["", "1", '{"a": 1}', '{"$blob":1}', '{"$blob":"x","bytes":1}', reference_to(uuid.UUID(int=1), 1) + " "]
 )
 def test_what_is_no_reference(text):
     assert referred(text) is None

@@ -16,6 +16,7 @@ from wfe_cli import (
     doctor,
     explain,
     identity,
+    mending,
     raw,
     runs,
     schedules,
@@ -49,7 +50,8 @@ up.register(app)
 app.add_typer(authoring.app, name="templates")
 app.add_typer(runs.app, name="runs")
 app.add_typer(approvals.app, name="approvals")
-assert approval_acts.app is approvals.app  # more commands of the same
+assert mending.app is runs.app  # more commands of the same
+assert approval_acts.app is approvals.app
 app.add_typer(explain.app, name="queues")
 app.add_typer(identity.keys, name="keys")
 app.add_typer(identity.principals, name="principals")

@@ -41,6 +41,7 @@ async def start(
     key: Annotated[str | None, typer.Option("--key", help="Idempotency key; a new one when absent.")] = None,
     at: Annotated[str | None, typer.Option("--at", help="Not before this moment, RFC 3339.")] = None,
     delay: Annotated[int, typer.Option("--delay", help="Not before so many seconds are over.")] = 0,
+    wait: Annotated[int, typer.Option("--wait", help="Print it once it has ended, or so many seconds are over.")] = 0,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show the run until it has ended.")] = False,
     as_: AsPerson = None,
     json: AsJson = False,
@@ -59,7 +60,8 @@ async def start(
             number = version or found.get("latest_version") or 0
             values |= inputs.typed(texts, await _types(rest, found["id"], number))
         body["input"] = values
-        body |= {name: value for name, value in (("start_at", at), ("delay_seconds", delay)) if value}
+        extras = {"start_at": at, "delay_seconds": delay, "wait_seconds": wait}
+        body |= {name: value for name, value in extras.items() if value}
         run = await rest.start(body, key=key or str(uuid.uuid4()))
         if not watch:
             show.print_json(run) if json else show.console().print(show.run_view(run))
@@ -114,7 +116,7 @@ async def get(
 ) -> None:
     """One run with its steps."""
     async with target().caller(as_, STARTER) as rest:
-        found = await rest.get(_path(run))
+        found = await rest.get(path_of(run))
     if json:
         show.print_json(found)
         return
@@ -138,7 +140,7 @@ async def watch_command(run: Id, as_: AsPerson = None, json: AsJson = False) -> 
 async def snapshots(run: Id, as_: AsPerson = None, json: AsJson = False) -> None:
     """The points a run can be rolled back to or forked from."""
     async with target().caller(as_, STARTER) as rest:
-        page = await rest.get(f"{_path(run)}/snapshots")
+        page = await rest.get(f"{path_of(run)}/snapshots")
     if json:
         show.print_json(page)
         return
@@ -185,7 +187,7 @@ async def snapshot(
 ) -> None:
     """Take a snapshot now."""
     async with target().caller(as_, STARTER) as rest:
-        made = await rest.post(f"{_path(run)}/snapshots", {"name": name})
+        made = await rest.post(f"{path_of(run)}/snapshots", {"name": name})
     show.print_json(made) if json else show.console().print(f"snapshot {made['id']} at event {made['seq']}")
 
 
@@ -244,7 +246,7 @@ async def _act(
     given = {name: value for name, value in body.items() if value}
     async with target().caller(person, STARTER) as rest:
         # Repeated only with a key: the others answer a repeat by saying the state.
-        changed = await rest.call("POST", f"{_path(run)}/{action}", body=given, key=key, repeat=key is not None)
+        changed = await rest.call("POST", f"{path_of(run)}/{action}", body=given, key=key, repeat=key is not None)
     show.print_json(changed) if as_json else show.console().print(show.run_view(changed))
 
 
@@ -261,7 +263,12 @@ async def _types(rest: Rest, template_id: str, version: int) -> dict[str, str]:
     return inputs.variable_types(found["source"])
 
 
-def _path(run: str) -> str:
+def path_of(run: str) -> str:
+    """Path of a run in the API.
+
+    Raises:
+        UsageFault: The id is empty.
+    """
     if not run.strip():
         raise UsageFault("the id of a run is empty")
     return f"/api/v1/workflows/{quote(run, safe='')}"
