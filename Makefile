@@ -30,8 +30,9 @@ demo: setup ## Do the main job without questions on an engine of its own
 FAULTS := tests/chaos tests/sim \
 	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py)
 
+# Much of the tests is waiting, so two processes share the files; a few named tests are sooner done by one.
 test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)
-	@exec $(BIN)/pytest $(FAULTS:%=--ignore=%) --ignore=tests/crash $(ARGS)
+	@exec $(BIN)/pytest $(if $(ARGS),,-n 2 --dist loadfile) $(FAULTS:%=--ignore=%) --ignore=tests/crash $(ARGS)
 
 test-faults: setup ## Run the tests that kill, drain, upgrade or simulate whole engines
 	@exec $(BIN)/pytest $(FAULTS) $(ARGS)

@@ -26,7 +26,7 @@ async def test_a_call_without_a_request_is_refused_at_once(serve: Any, method: s
     assert served.servicer.requests == []
 
 
-@pytest.mark.parametrize("method", ["StartWorkflow", "WatchWorkflow"])
+@pytest.mark.parametrize("method", ["PauseWorkflow", "WatchWorkflow"])
 async def test_a_call_whose_request_never_comes_has_a_deadline(serve: Any, method: str) -> None:
     served = await serve(default_deadline=0.2)
     call = served.channel.stream_unary(f"/{WORKFLOWS}/{method}")(metadata=served.bearer("admin"), timeout=30)
