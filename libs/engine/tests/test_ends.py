@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from wfe_engine import commands as cmd
+from wfe_engine.errors import StateConflict
 from wfe_engine.plan import Block, Literal, Node, Plan, Retry
 from wfe_engine.state import Fault
 
@@ -43,6 +45,25 @@ def test_a_fault_of_the_engine_ends_compensations_too(make_run_of):
     assert run.status == "failed"
     assert not run.rows.dispatch
     assert not [step for _, _, step in run.state.steps() if step.status == "ready"]
+
+
+def test_nothing_is_entered_beside_compensations(make_run_of):
+    undo = Node(id="s0", index=0, path="s0~", kind="call", params=Literal({}))
+    fails = replace(node(1, "fail"), params=Literal({"code": "X", "message": "no"}))
+    steps = block(node(0, "set", compensate=undo), fails, node(2, "call"))
+    run = make_run_of(Plan("p", (), steps, compensate_on=frozenset({"failure"}))).start()
+    assert run.state.phase == "compensating"
+    assert run.paths("ready") == ["s0~"]
+    run.report("s0~")
+    assert run.status == "failed"
+    assert not run.rows.dispatch
+
+
+def test_what_was_taken_back_is_no_place_to_return_to(make_run_of):
+    run = compensating(make_run_of)
+    run.do(cmd.Cancel(hard=True))
+    with pytest.raises(StateConflict, match="taken back"):
+        run.do(cmd.TakeSnapshot(snapshot=run.new_id()))
 
 
 @pytest.mark.parametrize("hard", [True, False])

@@ -17,7 +17,6 @@ from wfe_engine.rules import BLOCK_FAILED, GO_ON
 from wfe_engine.scopes import ROOT, place, step_prefix
 from wfe_engine.state import (
     CANCELLED,
-    ENDED,
     LIVE,
     READY,
     STEP_RUNNING,
@@ -41,13 +40,13 @@ def fail_block(turn: Turn, scope: str, fault: Fault, stop: str = "failed") -> No
         stop: Why, for the executors that hold steps of it.
     """
     here = turn.state.scopes.get(scope)
-    if here is None or turn.state.status in ENDED:
+    if here is None or turn.closing:
         return
     if here.fault is not None and fault.code == STOPPED:
         turn.emit(ev.BlockFailing(scope=scope, fault=fault))  # it ends as stopped, whatever it failed with
     _stop_all(turn, scope, stop)
     present = turn.state.scopes.get(scope)
-    if present is None or turn.state.status in ENDED:
+    if present is None or turn.closing:
         return  # it ended with the last of what was active in it
     if not turn.state.active(scope):
         _block_failed(turn, scope, fault)
@@ -133,7 +132,7 @@ def _look_again(turn: Turn, scope: str, index: int) -> None:
     """A step with blocks that is failing: do what it has to do at its end, or end it."""
     here = turn.state.scopes.get(scope)
     step = None if here is None else here.live.get(index)
-    if step is None or step.status != STEP_RUNNING or step.fault is None or turn.state.status in ENDED:
+    if step is None or step.status != STEP_RUNNING or step.fault is None or turn.closing:
         return
     if step.kind == "try":
         if turn.state.paused_at is None:
