@@ -21,6 +21,7 @@ from wfe_engine.state import ENDED, WAITING, decode_state
 from tests.sim.bus import Bus, Faults
 from tests.sim.checks import Checker
 from tests.sim.clients import CALLER, Clients
+from tests.sim.coverage import MISHAPS, Coverage
 from tests.sim.gate_tables import PENDING
 from tests.sim.machine import Process, SimLoop, SimTime, Stuck
 from tests.sim.processes import Approvals, Executor, Plans, Scheduler, ports
@@ -46,7 +47,8 @@ class World(Clients):
         self.rng = random.Random(seed)
         self.loop = SimLoop()
         self.faults = Faults()
-        self.checker = Checker()
+        self.coverage = Coverage()
+        self.checker = Checker(self.coverage)
         self.time = SimTime(self.loop)
         self.store = Store(self.loop, self.checker.tables, self.faults)
         self.bus = Bus(self.loop, random.Random(self.rng.random()), self.faults)
@@ -58,7 +60,6 @@ class World(Clients):
         self.snapshot_every = self.rng.choice((0, 0, 5, 20))
         self.schedulers: list[Scheduler] = []
         self.executors: list[Executor] = []
-        self.runs: list[UUID] = []
         self.peace = False
         self._names = 0
         self._tokens = 0
@@ -79,7 +80,7 @@ class World(Clients):
         before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
         try:
-            with ports(self.store, self.time, random.Random(self.rng.random())):
+            with ports(self.store, self.time, random.Random(self.rng.random()), self.coverage):
                 try:
                     self.loop.run_until_complete(self._live())
                 except Stuck:
@@ -162,10 +163,8 @@ class World(Clients):
 
     async def _mishap(self) -> None:
         rng, now = self.rng, self.loop.time()
-        what = rng.choice((
-            "kill scheduler", "stop scheduler", "kill executor", "stop executor", "end executor", "wipe", "store",
-            "clock", "clocks", "worse",
-        ))  # fmt: skip
+        what = rng.choice(MISHAPS)
+        self.coverage.saw("mishaps", what)
         scheduler, executor = rng.choice(self.schedulers), rng.choice(self.executors)
         if what == "kill scheduler":
             self._kill(scheduler)
