@@ -158,7 +158,7 @@ class Clients:
             commands[what] = cmd.SettleStep(no=rng.choice(steps).no, output=output)
         if what == "edit":
             stopped = [step.no for step in steps if step.kind == "call" and step.status in (FAILED, CANCELLED)]
-            commands[what] = cmd.Retry(edits={no: b'{"edited":1}' for no in stopped})
+            commands[what] = cmd.Retry(edits=dict.fromkeys(stopped, b'{"edited":1}'))
         if what in commands:
             return lambda engine: engine.command(CALLER, run, commands[what], reason)
         if what == "alive":

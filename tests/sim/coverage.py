@@ -1,4 +1,4 @@
-"""What a simulation came to: kinds of events, commands, requests, faults of steps and mishaps; and what it never did."""
+"""What a simulation came to: events, commands, requests, faults of steps, mishaps; and what it never did."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
 
 
 class Coverage:
-    """Counts, by group and name. Of requests those count that were acknowledged, of commands those that changed a run."""
+    """Counts, by group and name: of requests those acknowledged, of commands those that changed a run."""
 
     def __init__(self) -> None:
         self.seen: dict[str, Counter[str]] = {group: Counter() for group in EXPECTED}

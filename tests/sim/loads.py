@@ -115,7 +115,8 @@ def _told(tables: Tables, wanted: Callable[[Any], bool]) -> list[ToldGate]:
         found.append(
             ToldGate(
                 gate=g["id"], run=g["run"], outcome=outcome, expired=g["status"] == "expired",
-                decided_by=g["decided_by"], comment="again" if g["outcome"] == "revise" else "", branch=g["branch"] if g["outcome"] == "branch" else "",
+                decided_by=g["decided_by"], comment="again" if g["outcome"] == "revise" else "",
+                branch=g["branch"] if g["outcome"] == "branch" else "",
                 reason_code="", via=g["via"], digest=g["digest"], payload=None, form=None, votes=[], notes=notes,
             )
         )  # fmt: skip

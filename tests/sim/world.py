@@ -55,6 +55,8 @@ class World(Clients):
         templates = {UUID(TEMPLATE): self._plan_with("'workflow'", wanted=False)}  # what the others start
         templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 3))}
         templates[UUID(int=200)] = self._plan_with("'workflow'", wanted=self.rng.random() < 0.7)
+        # Seldom by chance, and most can happen at them.
+        templates[UUID(int=201)] = self._plan_with(self.rng.choice(("'revise'", "'on_expiry'", "'callback'")))
         self.templates = list(templates)
         self.plans = Plans(templates)
         self.snapshot_every = self.rng.choice((0, 0, 5, 20))
@@ -65,8 +67,8 @@ class World(Clients):
         self._tokens = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _plan_with(self, kind: str, *, wanted: bool) -> Plan:
-        """A plan that has, or has not, a step of a kind."""
+    def _plan_with(self, kind: str, *, wanted: bool = True) -> Plan:
+        """A plan that has, or has not, a step of a kind, or one that is asked for something."""
         while True:
             plan = random_plan(self.rng)
             if (kind in repr(plan)) == wanted:

@@ -12,7 +12,8 @@ from wfe_engine.state import Fault
 
 def node(index: int, kind: str, prefix: str = "", **more: object) -> Node:
     name = f"s{index}"
-    return Node(id=name, index=index, path=f"{prefix}{name}", kind=kind, params=Literal({"title": "Go?"}),
+    given = {"on_failure": "stop"} if kind == "parallel" else {"title": "Go?"}
+    return Node(id=name, index=index, path=f"{prefix}{name}", kind=kind, params=Literal(given),
                 retry=Retry(max_attempts=1), **more)  # fmt: skip
 
 
@@ -81,6 +82,21 @@ def test_a_stop_is_not_what_a_catch_takes_from_a_block_that_was_failing(make_run
     if not hard:
         run.report("s0/body/s0/finally/s0")
     assert run.status == "cancelled"
+    assert not run.rows.dispatch
+
+
+def test_a_branch_that_fails_after_its_finally_may_end_all_around_it(make_run_of):
+    at = "s0/a/s0/"
+    nested = node(0, "parallel", f"{at}b0/", blocks=(block(node(0, "call", f"{at}b0/s0/b/"), name="b"),))
+    final = block(node(0, "call", f"{at}b1/s0/finally/"), name="finally", role="finally")
+    body = block(node(0, "call", f"{at}b1/s0/body/"), name="body", role="body")
+    failing = block(node(0, "try", f"{at}b1/", blocks=(body, final)), node(1, "call", f"{at}b1/"), name="b1")
+    inner = node(0, "parallel", "s0/a/", blocks=(block(nested, name="b0"), failing))
+    takes = replace(node(0, "parallel", blocks=(block(inner, name="a"),)), params=Literal({"on_failure": "collect"}))
+    run = make_run_of(Plan("p", (), block(takes))).start()
+    run.fail(f"{at}b1/s1")  # the branch waits for what is done at the end of the step beside
+    run.report(f"{at}b1/s0/finally/s0")
+    assert run.status == "completed"
     assert not run.rows.dispatch
 
 

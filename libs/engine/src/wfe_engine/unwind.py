@@ -61,11 +61,12 @@ def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str =
         # What a block inside has failed with is not for this step to take any more, should that block end now.
         _failing(turn, scope, index, fault)
     for key in inside:
-        if turn.hard or turn.block(key).role != "finally":
+        # The last of what was active ends the step, and with it what it is in may end.
+        if key in turn.state.scopes and (turn.hard or turn.block(key).role != "finally"):
             _stop_all(turn, key, stop)
-    step = turn.live(scope, index)
-    if step.status != STEP_RUNNING:
-        return  # it ended with the last of what was inside
+    here = turn.state.scopes.get(scope)
+    if here is None or index not in here.live or here.live[index].status != STEP_RUNNING:
+        return
     waits = not turn.hard and turn.node(scope, index).blocks[-1].role == "finally"
     # A block that ended with what was active in it is gone.
     if waits or any(key in turn.state.scopes and turn.state.active(key) for key in inside):
