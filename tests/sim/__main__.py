@@ -44,9 +44,10 @@ def _look(first: int, examples_at_most: int, seconds: float, bug: str) -> int:
         from tests.sim.planted import plant
 
         plant(bug)
+    from tests.sim.coverage import Coverage
     from tests.sim.world import World
 
-    end = time.monotonic() + seconds
+    end, coverage = time.monotonic() + seconds, Coverage()
     print(f"seed {first}", flush=True)
     examples = transactions = 0
     for seed in range(first, first + examples_at_most):
@@ -54,6 +55,7 @@ def _look(first: int, examples_at_most: int, seconds: float, bug: str) -> int:
         violations = world.run()
         examples += 1
         transactions += world.checker.count
+        coverage.add(world.coverage)
         if violations:
             print(f"example {seed}: {violations[0]}")
             print(f"{examples} examples, {transactions} transactions, {len(violations)} violations")
@@ -61,6 +63,7 @@ def _look(first: int, examples_at_most: int, seconds: float, bug: str) -> int:
             return 1
         if time.monotonic() > end:
             break
+    print("\n".join(coverage.lines()))
     print(f"{examples} examples, {transactions} transactions, 0 violations")
     return 0
 

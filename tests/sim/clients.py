@@ -45,7 +45,11 @@ class Clients:
 
     async def _call(self, work: Any, seconds: float = 8.0) -> tuple[str, Any]:
         """Ask some scheduler: (ok, answer), (refused, why), or (unknown, None)."""
-        scheduler = self.rng.choice(self.schedulers)
+        serving = [scheduler for scheduler in self.schedulers if scheduler.serving]
+        if not serving:
+            await asyncio.sleep(0.1)
+            return "unknown", None
+        scheduler = self.rng.choice(serving)
         task = scheduler.process.spawn(lambda: work(scheduler.engine))
         await asyncio.wait({task}, timeout=seconds)
         if not task.done():

@@ -77,7 +77,7 @@ class Gates:
             due = [
                 g for g in tables["gates"].values()
                 if g["status"] in PENDING and g["next_at"] is not None and g["next_at"] <= now and g["held_at"] is None
-                and (g["expires_at"] is None or g["expires_at"] > now)
+                and (g["status"] == "scheduled" or g["expires_at"] is None or g["expires_at"] > now)
             ][:limit]  # fmt: skip
             for g in due:
                 moved = _moved(

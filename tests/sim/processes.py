@@ -126,10 +126,15 @@ async def _every(seconds: float, process: Process, work: Any) -> None:
 
 
 class Scheduler:
-    """One scheduler; wired as `wfe_scheduler.app.serve` does it."""
+    """One scheduler; wired as `wfe_scheduler.app.serve` does it.
+
+    Attributes:
+        serving: It has come up and takes calls.
+    """
 
     def __init__(self, process: Process, store: Store, bus: Bus, plans: Plans, snapshot_every: int) -> None:
         self.process = process
+        self.serving = False
         name = process.name
         self.database: Any = Database(store, process)
         client: Any = Client(bus, process)
@@ -192,6 +197,7 @@ class Scheduler:
         self.process.spawn(lambda: _every(1.0, self.process, self.sweeper.run_once))
         self.process.spawn(lambda: _every(1.0, self.process, self.children.run_once))
         self.process.spawn(lambda: _every(5.0, self.process, self.clock.sample))
+        self.serving = True
 
     async def _listen(self) -> None:
         ready, gone = m.decoder(m.Ready).decode, m.decoder(m.Gone).decode
