@@ -20,6 +20,7 @@ from wfe_engine.state import (
     shown_status,
 )
 
+from tests.sim.coverage import Coverage
 from tests.sim.gate_tables import PENDING
 from tests.sim.machine import Process
 from tests.sim.tables import Tables
@@ -28,7 +29,8 @@ from tests.sim.tables import Tables
 AFTER_END = {"run.retried", "run.rolled_back", "snapshot.created", "step.edited", "step.completed", "step.skipped"}
 #: What a run says that was decided at a gate; of expiry the event says it itself.
 DECISIONS = {
-    "approval.approved": "approve", "approval.rejected": "reject", "approval.revised": "revise", "approval.expired": "",
+    "approval.approved": "approve", "approval.rejected": "reject", "approval.revise_requested": "revise",
+    "approval.expired": "",
 }  # fmt: skip
 RESULTS = {"step.completed", "step.failed", "step.skipped", "step.cancelled"}
 
@@ -43,7 +45,8 @@ class Checker:
         results: Fences under which a step's attempt was taken: (run, no, fence).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, coverage: Coverage) -> None:
+        self.coverage = coverage
         self.tables = Tables(self.committed, self.note)
         self.violations: list[str] = []
         self.commits: dict[str, set[int]] = {}
@@ -159,9 +162,13 @@ class Checker:
                 self.expect(row["type"] in AFTER_END, f"run {run}: {row['type']} after its end")
             self.expect("INTERNAL_ERROR" not in row["data"], f"run {run}: a fault of the engine: {row['data'][:200]}")
             self._one_result(run, row["type"], event)
+            self.coverage.saw("events", row["type"])
+            if row["type"] in ("step.failed", "run.failed"):
+                self.coverage.saw("faults", event.fault.code)
             if row["type"] in DECISIONS:
                 taken = self.decided.get(UUID(event.approval))
                 said = event.outcome if row["type"] == "approval.expired" else DECISIONS[row["type"]]
+                said = "branch" if getattr(event, "branch", "") else said
                 self.expect(taken == said, f"gate {event.approval}: the run was told {said}, decided was {taken}")
             if isinstance(event, GateNoted):
                 self._noted(event, row)

@@ -62,7 +62,7 @@ class GateTables:
                 "digest": digest, "replaces": replaces, "expires_at": expires, "on_expiry": on_expiry, "round": round_,
                 "opens_at": opens, "next_at": later(now, next_in), "agenda": msgspec.json.decode(agenda),
                 "branch": branch, "level": 0, "version": 1, "created_at": now, "held_at": None, "told_at": None,
-                "decided_at": None, "decided_by": None,
+                "decided_at": None, "decided_by": None, "via": "",
             })  # fmt: skip
 
     def _put_gates_off(self, rows: Any, now: float, _: Any) -> None:

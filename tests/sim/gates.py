@@ -12,6 +12,7 @@ from wfe_store.gate_quorum import CLOSED_AS
 from wfe_store.gate_time import _moved
 from wfe_store.gates import Decision
 
+from tests.sim.coverage import NOTES
 from tests.sim.gate_tables import PENDING
 from tests.sim.store import Database
 from tests.sim.tables import Tables
@@ -23,20 +24,29 @@ class Gates:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def decide(self, gate: UUID, outcome: str, decider: UUID) -> Decision | None:
-        """Decide an open gate, or with `vote` just say something; None when it is not open any more."""
+    async def act(self, gate: UUID, what: str, by: UUID) -> Decision | None:
+        """Decide an open gate, or do something at it that leaves it open; None when it is not open any more.
+
+        Args:
+            what: One of `coverage.DECISIONS` or `coverage.NOTES`.
+        """
 
         def work(tables: Tables, now: float) -> Decision | None:
             row = tables["gates"][gate]
             late = row["expires_at"] is not None and row["expires_at"] <= (row["held_at"] or now)
             if row["status"] != "open" or late:
                 return None
-            if outcome == "vote":
+            if what in NOTES:
                 n = row["version"] + 1
-                tables.change("gates", gate, version=n)
-                _note(tables, gate, n, "voted", f"principal:{decider}", {"vote": "approve"}, now)
+                later_ = {"expires_at": row["expires_at"] + 20} if what == "extended" and row["expires_at"] else {}
+                tables.change("gates", gate, version=n, **later_)
+                _note(tables, gate, n, what, f"principal:{by}", {}, now)
                 return Decision(row["run"], gate, 0)
-            return self._close(tables, row, now, CLOSED_AS[outcome], outcome, decider)
+            vote, via = {"bypass": ("approve", "bypass"), "link": ("approve", "link")}.get(what, (what, "vote"))
+            status = CLOSED_AS["reject" if vote == "branch" else vote]
+            named = {"branch": "other"} if vote == "branch" else {}
+            tables.change("gates", gate, via=via, **named)
+            return self._close(tables, tables["gates"][gate], now, status, vote, by)
 
         return await self._do(work)
 
@@ -67,7 +77,7 @@ class Gates:
             due = [
                 g for g in tables["gates"].values()
                 if g["status"] in PENDING and g["next_at"] is not None and g["next_at"] <= now and g["held_at"] is None
-                and (g["expires_at"] is None or g["expires_at"] > now)
+                and (g["status"] == "scheduled" or g["expires_at"] is None or g["expires_at"] > now)
             ][:limit]  # fmt: skip
             for g in due:
                 moved = _moved(

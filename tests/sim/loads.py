@@ -9,7 +9,9 @@ from uuid import UUID
 
 import msgspec
 from wfe_engine.commands import Note
+from wfe_engine.plan import Block
 from wfe_engine.rewind import container_key, kept_steps
+from wfe_engine.scopes import UNDO
 from wfe_engine.state import Scope, decode_state
 from wfe_engine.values import Record, asked_key, record_key
 from wfe_store import load
@@ -113,8 +115,9 @@ def _told(tables: Tables, wanted: Callable[[Any], bool]) -> list[ToldGate]:
         found.append(
             ToldGate(
                 gate=g["id"], run=g["run"], outcome=outcome, expired=g["status"] == "expired",
-                decided_by=g["decided_by"], comment="again" if g["outcome"] == "revise" else "", branch=g["branch"],
-                reason_code="", via="", digest=g["digest"], payload=None, form=None, votes=[], notes=notes,
+                decided_by=g["decided_by"], comment="again" if g["outcome"] == "revise" else "",
+                branch=g["branch"] if g["outcome"] == "branch" else "",
+                reason_code="", via=g["via"], digest=g["digest"], payload=None, form=None, votes=[], notes=notes,
             )
         )  # fmt: skip
     return found
@@ -129,6 +132,19 @@ async def load_keys(connection: Connection, keys: Any) -> dict[Any, tuple[bytes,
 
 async def known_signals(connection: Connection, wanted: Any) -> dict[Any, bool]:
     return await connection.do(lambda tables, _: {w: True for w in wanted if w[1:] in tables["signals"]})
+
+
+async def steps_within(connection: Connection, run: UUID, indexes: frozenset[int], root: Block) -> list[int]:
+    at = {node.path: node.index for node in root.nodes}
+
+    def is_in(step: Any) -> bool:
+        scope, path = step["scope"], step["path"]
+        index = int(scope.partition("/")[0]) if scope and scope != UNDO else at.get(path)
+        return index is None or index in indexes or step["status"] not in ("completed", "skipped", "failed")
+
+    return await connection.do(
+        lambda tables, _: [key[1] for key in tables.of_run("steps", run) if is_in(tables["steps"][key])]
+    )
 
 
 async def load_snapshot(connection: Connection, owner: UUID, run: UUID, snapshot: UUID) -> SnapshotState | None:

@@ -7,6 +7,7 @@ place that is not there, or there twice, is an error: a bug that was not planted
 from __future__ import annotations
 
 import importlib.machinery
+import pathlib
 import sys
 from typing import Any, NamedTuple
 
@@ -134,6 +135,20 @@ class _Loader(importlib.machinery.SourceFileLoader):
         if found != 1:
             raise LookupError(f"{self._bug.module} has {found} places for: {self._bug.name}")
         return compile(source.replace(self._bug.old, self._bug.new), self.path, "exec")
+
+
+def check() -> list[str]:
+    """What is not as the bugs expect it: a sentence for each that could not be planted. Imports nothing."""
+    wrong = []
+    for bug in BUGS:
+        package, *inner = bug.module.split(".")
+        spec = importlib.machinery.PathFinder.find_spec(package)
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
+        source = pathlib.Path(spec.submodule_search_locations[0], *inner).with_suffix(".py").read_text()
+        if source.count(bug.old) != 1:
+            wrong.append(f"{bug.module} has {source.count(bug.old)} places for: {bug.name}")
+    return wrong
 
 
 def plant(name: str) -> Bug:

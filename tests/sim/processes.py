@@ -48,6 +48,7 @@ from wfe_store.load import StoredEvent
 from tests.sim import loads
 from tests.sim import store as simulated
 from tests.sim.bus import Bus, Client, Link
+from tests.sim.coverage import Coverage
 from tests.sim.gates import Gates as StoredGates
 from tests.sim.machine import Process, SimTime
 from tests.sim.store import Database, Store
@@ -64,12 +65,13 @@ class Random:
 
 
 @contextlib.contextmanager
-def ports(store: Store, time: SimTime, rng: random.Random) -> Iterator[None]:
+def ports(store: Store, time: SimTime, rng: random.Random, coverage: Coverage) -> Iterator[None]:
     """Put the simulated store, time and chance where the engine reaches for the real ones."""
     chance = Random(rng)
     replaced: list[tuple[Any, str, Any]] = [
         (cycle, "store", simulated.Commits(store)),
         (cycle, "random", chance),
+        (cycle, "decide", coverage.counting(cycle.decide)),
         (ids, "os", chance),
         (executor_link, "random", chance),
         (children_module, "stored", simulated.Children()),
@@ -79,6 +81,7 @@ def ports(store: Store, time: SimTime, rng: random.Random) -> Iterator[None]:
         *[(module, "load_runs", loads.load_runs) for module in (engine, once)],
         (engine, "load_snapshot", loads.load_snapshot),
         (engine, "known_signals", loads.known_signals),
+        (engine, "steps_within", loads.steps_within),
         (once, "load_keys", loads.load_keys),
         (gates, "load_told_gates", loads.load_told_gates),
         (gates, "load_untold_gates", loads.load_untold_gates),
@@ -106,6 +109,10 @@ class Plans:
             raise NotFound("there is no such template")
         return self._published[template]
 
+    def plan(self, template: UUID) -> Plan:
+        """The plan of a template."""
+        return self._published[template].plan
+
     def known(self, template: UUID, version: int) -> Published | None:
         return self._published.get(template)
 
@@ -119,10 +126,15 @@ async def _every(seconds: float, process: Process, work: Any) -> None:
 
 
 class Scheduler:
-    """One scheduler; wired as `wfe_scheduler.app.serve` does it."""
+    """One scheduler; wired as `wfe_scheduler.app.serve` does it.
+
+    Attributes:
+        serving: It has come up and takes calls.
+    """
 
     def __init__(self, process: Process, store: Store, bus: Bus, plans: Plans, snapshot_every: int) -> None:
         self.process = process
+        self.serving = False
         name = process.name
         self.database: Any = Database(store, process)
         client: Any = Client(bus, process)
@@ -185,6 +197,7 @@ class Scheduler:
         self.process.spawn(lambda: _every(1.0, self.process, self.sweeper.run_once))
         self.process.spawn(lambda: _every(1.0, self.process, self.children.run_once))
         self.process.spawn(lambda: _every(5.0, self.process, self.clock.sample))
+        self.serving = True
 
     async def _listen(self) -> None:
         ready, gone = m.decoder(m.Ready).decode, m.decoder(m.Gone).decode
@@ -317,9 +330,9 @@ class Approvals:
         self.process.spawn(lambda: _every(1.0, self.process, move))
         self.process.spawn(lambda: _every(1.0, self.process, tell))
 
-    async def decide(self, gate: UUID, outcome: str, decider: UUID) -> bool:
-        """Decide a gate; whether it was this decision that counts."""
-        decision = await self.gates.decide(gate, outcome, decider)
+    async def decide(self, gate: UUID, what: str, decider: UUID) -> bool:
+        """Decide a gate or do something at it; whether that counts."""
+        decision = await self.gates.act(gate, what, decider)
         if decision is not None:
             await self.bus.tell([decision])
         return decision is not None

@@ -21,6 +21,7 @@ from wfe_engine.state import ENDED, WAITING, decode_state
 from tests.sim.bus import Bus, Faults
 from tests.sim.checks import Checker
 from tests.sim.clients import CALLER, Clients
+from tests.sim.coverage import MISHAPS, Coverage
 from tests.sim.gate_tables import PENDING
 from tests.sim.machine import Process, SimLoop, SimTime, Stuck
 from tests.sim.processes import Approvals, Executor, Plans, Scheduler, ports
@@ -46,26 +47,28 @@ class World(Clients):
         self.rng = random.Random(seed)
         self.loop = SimLoop()
         self.faults = Faults()
-        self.checker = Checker()
+        self.coverage = Coverage()
+        self.checker = Checker(self.coverage)
         self.time = SimTime(self.loop)
         self.store = Store(self.loop, self.checker.tables, self.faults)
         self.bus = Bus(self.loop, random.Random(self.rng.random()), self.faults)
         templates = {UUID(TEMPLATE): self._plan_with("'workflow'", wanted=False)}  # what the others start
         templates |= {UUID(int=100 + i): random_plan(self.rng) for i in range(self.rng.randint(1, 3))}
         templates[UUID(int=200)] = self._plan_with("'workflow'", wanted=self.rng.random() < 0.7)
+        # Seldom by chance, and most can happen at them.
+        templates[UUID(int=201)] = self._plan_with(self.rng.choice(("'revise'", "'on_expiry'", "'callback'")))
         self.templates = list(templates)
         self.plans = Plans(templates)
         self.snapshot_every = self.rng.choice((0, 0, 5, 20))
         self.schedulers: list[Scheduler] = []
         self.executors: list[Executor] = []
-        self.runs: list[UUID] = []
         self.peace = False
         self._names = 0
         self._tokens = 0
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def _plan_with(self, kind: str, *, wanted: bool) -> Plan:
-        """A plan that has, or has not, a step of a kind."""
+    def _plan_with(self, kind: str, *, wanted: bool = True) -> Plan:
+        """A plan that has, or has not, a step of a kind, or one that is asked for something."""
         while True:
             plan = random_plan(self.rng)
             if (kind in repr(plan)) == wanted:
@@ -79,7 +82,7 @@ class World(Clients):
         before = structlog.get_config()
         structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
         try:
-            with ports(self.store, self.time, random.Random(self.rng.random())):
+            with ports(self.store, self.time, random.Random(self.rng.random()), self.coverage):
                 try:
                     self.loop.run_until_complete(self._live())
                 except Stuck:
@@ -162,10 +165,8 @@ class World(Clients):
 
     async def _mishap(self) -> None:
         rng, now = self.rng, self.loop.time()
-        what = rng.choice((
-            "kill scheduler", "stop scheduler", "kill executor", "stop executor", "end executor", "wipe", "store",
-            "clock", "clocks", "worse",
-        ))  # fmt: skip
+        what = rng.choice(MISHAPS)
+        self.coverage.saw("mishaps", what)
         scheduler, executor = rng.choice(self.schedulers), rng.choice(self.executors)
         if what == "kill scheduler":
             self._kill(scheduler)

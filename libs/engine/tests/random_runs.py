@@ -13,7 +13,7 @@ from wfe_engine.digests import approval_digest
 from wfe_engine.errors import NotFound, StateConflict
 from wfe_engine.events import NOTED
 from wfe_engine.kinds.waiting import callback_name
-from wfe_engine.plan import Block, Literal, Node, Path, Plan, Retry
+from wfe_engine.plan import Block, Clocks, Literal, Node, Path, Plan, Retry
 from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.state import ENDED, READY, WAITING, Fault, RunState, Step, decode_state
 from wfe_engine.turn import Env, Turn
@@ -41,7 +41,8 @@ CONTAINERS = ("parallel", "switch", "foreach", "loop", "try")
 def random_plan(rng: random.Random) -> Plan:
     """A plan of up to three levels."""
     triggers = frozenset(t for t in ("failure", "cancel", "rollback") if rng.random() < 0.5)
-    return Plan("random", (), _block(rng, "", 0, 3), total=rng.choice((None, None, 500.0)), compensate_on=triggers)
+    root, total = _block(rng, "", 0, 3), rng.choice((None, None, 500.0, 60.0))
+    return Plan("random", (), root, total=total, compensate_on=triggers)
 
 
 def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) -> Block:
@@ -61,6 +62,9 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
             approved_by = rng.choice([-1, *asked, *asked])
         dependents = tuple(j for j in range(count) if i in needs[j])
         condition = Literal(rng.random() < 0.5) if rng.random() < 0.15 else None
+        clocks = Clocks()
+        if kind in ("call", "http") and rng.random() < 0.2:
+            clocks = rng.choice((Clocks(queue=20.0), Clocks(total=40.0)))
         undo = None
         if kind not in CONTAINERS and rng.random() < 0.15:
             undo = Node(id=id_, index=i, path=f"{prefix}{id_}~", kind="call", params=Literal({}))
@@ -68,7 +72,7 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
             Node(
                 id=id_, index=i, path=f"{prefix}{id_}", kind=kind, params=params, needs=needs[i],
                 dependents=dependents, condition=condition, retry=Retry(max_attempts=rng.randint(1, 2)),
-                blocks=blocks, compensate=undo, approved_by=approved_by,
+                blocks=blocks, compensate=undo, approved_by=approved_by, clocks=clocks,
             )
         )  # fmt: skip
     roots = tuple(i for i in range(count) if not needs[i])
@@ -88,7 +92,7 @@ def _gate(rng: random.Random, before: list[str]) -> Any:
     params: dict[str, Any] = {"title": "Go?", "policy": {"blocks": [{"count": 2}]}}
     if rng.random() < 0.4:
         params |= {"expires_after": 30, "on_expiry": rng.choice(("approve", "reject", "fail", "branch"))}
-        params["agenda"] = [[10, "remind", 0], [20, "escalate", 1]]
+        params["agenda"] = [[10, "remind", 0], [20, "escalate", 1], [25, "expire", 0]]
     if rng.random() < 0.3:
         params["opens_after"] = 5
     if rng.random() < 0.3:
@@ -108,7 +112,7 @@ def _filling(rng: random.Random, kind: str, prefix: str, level: int) -> tuple[An
         case "fail":
             return Literal({"code": rng.choice(CODES), "message": "no"}), ()
         case "wait_for":
-            more = rng.choice(({}, {"after": 30, "then": "complete"}, {"after": 30, "heartbeat": 10}))
+            more = rng.choice(({}, {"after": 30}, {"after": 30, "then": "complete"}, {"after": 30, "heartbeat": 10}))
             callback = {"callback": prefix.strip("/").replace("/", "-")}
             names = rng.choice(({"signals": ["a", "b"]}, callback, {"signals": ["b"], **callback}))
             return Literal({**names, **more}), ()
@@ -251,7 +255,10 @@ class Life:
         if not choices:
             return False
         what, step = self.rng.choice(choices)
-        if what == "report":
+        if what == "report" and self.rng.random() < failing * 0.2:
+            clock = Fault(code=self.rng.choice(("QUEUE_TIMEOUT", "LEASES_LOST")), message="too long")
+            self.do(cmd.ClockRanOut(no=step.no, fence=1, fault=clock))
+        elif what == "report":
             fails = self.rng.random() < failing
             fault = Fault(code=self.rng.choice(CODES), message="it broke") if fails else None
             output = None if fails else b'{"ok":true}'

@@ -191,6 +191,16 @@ async def test_expiry_takes_the_default_decision_once(
     assert await gates.expire_due() == ()
 
 
+async def test_a_scheduled_gate_whose_whole_time_passed_while_nobody_looked_opens_and_expires(
+    gates: Gates, owner_id: uuid.UUID, open_gate: OpenGate
+) -> None:
+    gate = await open_gate(status="scheduled", expires_in=timedelta(seconds=-5), agenda=[[-20, "open", 0]])
+    assert await gates.expire_due() == ()
+    assert [moved.gate_id for moved in await gates.do_agenda()] == [gate]
+    assert [told.gate_id for told in await gates.expire_due()] == [gate]
+    assert (await gates.get(owner_id, gate)).outcome == "reject"
+
+
 async def test_expiring_from_two_places_at_once_closes_each_gate_once(
     gates: Gates, database: Database, owner_id: uuid.UUID
 ) -> None:

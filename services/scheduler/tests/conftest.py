@@ -60,6 +60,7 @@ class Rig:
         self.url = url
         self.database = database
         self.published = Published(uuid.UUID(int=9), "chain", 1, plan)
+        self.others: dict[uuid.UUID, Published] = {}
         self.cache = Cache(1000)
         self.room = True
         self.leases: dict[tuple[uuid.UUID, int], int] = {}
@@ -86,7 +87,8 @@ class Rig:
     async def load(self, runs: Iterable[uuid.UUID]) -> dict[uuid.UUID, Entry]:
         async with self.database.connection() as connection:
             return {
-                run: entry_of(row, self.published) for run, row in (await load_runs(connection, list(runs))).items()
+                run: entry_of(row, self.others.get(row.template, self.published))
+                for run, row in (await load_runs(connection, list(runs))).items()
             }
 
     async def present_fence(self, run: uuid.UUID, no: int) -> int | None:

@@ -15,7 +15,7 @@ from wfe_engine.approved import approval_of, approved_request
 from wfe_engine.plan import CONTAINERS, WORK, Node
 from wfe_engine.rules import ENTER, GO_ON, REQUEST
 from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
-from wfe_engine.state import ENDED, STEP_RUNNING, Fault, Scope, Step
+from wfe_engine.state import STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block, owner_fails
 from wfe_engine.values import ExpressionFault, Record, truth
@@ -59,7 +59,7 @@ def go_on_later(turn: Turn, scope: str, index: int) -> None:
 
 def go_on(turn: Turn, scope: str, index: int) -> None:
     """Go on with a step that has blocks, if it still can."""
-    if turn.state.status in ENDED or turn.state.paused_at is not None:
+    if turn.closing or turn.state.paused_at is not None:
         return
     step = running(turn, scope, index, failing=True)
     # Only a try has something to do once it is failing.
@@ -97,7 +97,7 @@ def advance(turn: Turn, scope: str = ROOT, candidates: Iterable[int] | None = No
 
 
 def _enter_free(turn: Turn, scope: str, here: Scope, candidates: Iterable[int] | None) -> None:
-    if turn.state.paused_at is not None or turn.state.status in ENDED:
+    if turn.state.paused_at is not None or turn.closing:
         return
     nodes = turn.block(scope).nodes
     waiting = list(range(len(nodes)) if candidates is None else candidates)
@@ -109,7 +109,7 @@ def _enter_free(turn: Turn, scope: str, here: Scope, candidates: Iterable[int] |
             continue
         done = enter(turn, scope, node)
         present = turn.state.scopes.get(scope)
-        if present is None or present.fault is not None or turn.state.status in ENDED or owner_fails(turn, scope):
+        if present is None or present.fault is not None or turn.closing or owner_fails(turn, scope):
             return
         here = present
         if done:

@@ -329,6 +329,10 @@ def _break(turn: Turn, command: cmd.Break) -> None:
 def _take_snapshot(turn: Turn, command: cmd.TakeSnapshot) -> None:
     if turn.state.phase:
         raise StateConflict("the run is taking back what its steps did", reason="RUN_STATE")
+    if turn.state.compensated:
+        raise StateConflict(
+            "what the run's steps did was taken back; there is nothing to return to", reason="RUN_COMPENSATED"
+        )
     turn.snapshot("demand", command.name, command.snapshot)
 
 

@@ -17,7 +17,7 @@ from wfe_engine.errors import NotFound, StateConflict
 from wfe_engine.plan import CONTAINERS
 from wfe_engine.rewind import early_finals
 from wfe_engine.scopes import UNDO, depth, place
-from wfe_engine.state import CANCELLED, ENDED, FAILED, LIVE, READY, STEP_RUNNING, WAITING, Step, shown_status
+from wfe_engine.state import CANCELLED, FAILED, LIVE, READY, STEP_RUNNING, WAITING, Step, shown_status
 from wfe_engine.turn import Turn
 from wfe_engine.unwind import owner_fails
 from wfe_engine.values import Record
@@ -109,7 +109,7 @@ def _enter_again(turn: Turn, edited: set[int], first: Callable[[], None] | None 
         first()
     for scope, index, step in stopped:
         here = turn.state.scopes.get(scope)
-        if here is None or here.fault is not None or turn.state.status in ENDED or owner_fails(turn, scope):
+        if here is None or here.fault is not None or turn.closing or owner_fails(turn, scope):
             continue  # what was entered again before it failed at once
         if (step.kind in CONTAINERS and step.next) or index not in here.live or here.live[index].no != step.no:
             continue

@@ -14,7 +14,7 @@ from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
 from wfe_engine.scopes import UNDO, child_key, place
-from wfe_engine.state import Fault, RunState, Step, Undo, encode_state
+from wfe_engine.state import ENDED, Fault, RunState, Step, Undo, encode_state
 from wfe_engine.values import Evaluate, ExpressionFault, Record, Values, View, record_key
 
 _encode = msgspec.json.encode
@@ -97,6 +97,11 @@ class Turn:
     def frozen_now(self) -> float:
         """The moment frozen clocks show: that of the pause while paused, now otherwise."""
         return self.now if self.state.paused_at is None else self.state.paused_at
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing of the template is entered any more: the run has ended, or takes back what its steps did."""
+        return self.state.status in ENDED or bool(self.state.phase)
 
     def emit(self, event: ev.Event) -> None:
         """Let an event happen."""

@@ -17,7 +17,6 @@ from wfe_engine.rules import BLOCK_FAILED, GO_ON
 from wfe_engine.scopes import ROOT, place, step_prefix
 from wfe_engine.state import (
     CANCELLED,
-    ENDED,
     LIVE,
     READY,
     STEP_RUNNING,
@@ -41,13 +40,13 @@ def fail_block(turn: Turn, scope: str, fault: Fault, stop: str = "failed") -> No
         stop: Why, for the executors that hold steps of it.
     """
     here = turn.state.scopes.get(scope)
-    if here is None or turn.state.status in ENDED:
+    if here is None or turn.closing:
         return
     if here.fault is not None and fault.code == STOPPED:
         turn.emit(ev.BlockFailing(scope=scope, fault=fault))  # it ends as stopped, whatever it failed with
     _stop_all(turn, scope, stop)
     present = turn.state.scopes.get(scope)
-    if present is None or turn.state.status in ENDED:
+    if present is None or turn.closing:
         return  # it ended with the last of what was active in it
     if not turn.state.active(scope):
         _block_failed(turn, scope, fault)
@@ -62,11 +61,12 @@ def fail_container(turn: Turn, scope: str, index: int, fault: Fault, stop: str =
         # What a block inside has failed with is not for this step to take any more, should that block end now.
         _failing(turn, scope, index, fault)
     for key in inside:
-        if turn.hard or turn.block(key).role != "finally":
+        # The last of what was active ends the step, and with it what it is in may end.
+        if key in turn.state.scopes and (turn.hard or turn.block(key).role != "finally"):
             _stop_all(turn, key, stop)
-    step = turn.live(scope, index)
-    if step.status != STEP_RUNNING:
-        return  # it ended with the last of what was inside
+    here = turn.state.scopes.get(scope)
+    if here is None or index not in here.live or here.live[index].status != STEP_RUNNING:
+        return
     waits = not turn.hard and turn.node(scope, index).blocks[-1].role == "finally"
     # A block that ended with what was active in it is gone.
     if waits or any(key in turn.state.scopes and turn.state.active(key) for key in inside):
@@ -133,7 +133,7 @@ def _look_again(turn: Turn, scope: str, index: int) -> None:
     """A step with blocks that is failing: do what it has to do at its end, or end it."""
     here = turn.state.scopes.get(scope)
     step = None if here is None else here.live.get(index)
-    if step is None or step.status != STEP_RUNNING or step.fault is None or turn.state.status in ENDED:
+    if step is None or step.status != STEP_RUNNING or step.fault is None or turn.closing:
         return
     if step.kind == "try":
         if turn.state.paused_at is None:

@@ -20,10 +20,11 @@ from wfe_store.pool import Connection, fetch_all
 
 # Not clock_timestamp(): it may differ from row to row, so no index is searched by it.
 _DUE = "status = 'open' AND expires_at <= statement_timestamp() AND held_at IS NULL"
+# Past its deadline nothing more is to be done at an open gate; a scheduled one must be open to expire.
 _AGENDA = """
 SELECT id, run_id, version, status, policy, level, agenda, next_at FROM gates
 WHERE status IN ('open', 'scheduled') AND next_at <= statement_timestamp() AND held_at IS NULL
-    AND coalesce(expires_at > clock_timestamp(), true)
+    AND (status = 'scheduled' OR coalesce(expires_at > clock_timestamp(), true))
 ORDER BY next_at LIMIT %s FOR UPDATE SKIP LOCKED
 """
 _MOVE = """

@@ -39,6 +39,7 @@ def _enter(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
         turn.emit(ev.SignalTaken(step=node.path, no=no, i=node.index, scope=scope, signal=letter.id))
         return True
     if letter is not None:
+        turn.emit(ev.SignalTaken(step=node.path, no=no, i=node.index, scope=scope, signal=letter.id))
         fail_entering(turn, scope, node, no, _failure(turn, letter, node.path), given)
         return False
     after, heartbeat = params.get("after"), params.get("heartbeat")
@@ -115,12 +116,11 @@ def signal(turn: Turn, command: cmd.Signal) -> None:
 
 def _take(turn: Turn, scope: str, index: int, step: Step, letter: Letter) -> None:
     where: dict[str, Any] = {"step": step.path, "no": step.no, "i": index, "scope": scope}
+    turn.emit(ev.SignalTaken(**where, signal=letter.id))
     if letter.failed:
         end(turn, scope, index, step, _failure(turn, letter, step.path))
-        turn.emit(ev.SignalTaken(**where, signal=letter.id))
         return
     output = encode(_output(turn, letter))
-    turn.emit(ev.SignalTaken(**where, signal=letter.id))
     complete(turn, scope, index, step, output)
 
 
