@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
@@ -45,8 +46,14 @@ class UnfitDatabase(Exception):
     """The database cannot hold the run store; the message says why."""
 
 
-def migrate(url: str) -> None:
+def migrate(url: str) -> str:
     """Migrate to the newest schema and make partitions ahead. Safe to repeat and to run from many places at once.
+
+    A schema that this version does not know is a later version's, and is left as it is: later ones only add, so that
+    services can be rolled back beneath them.
+
+    Returns:
+        The schema's revision.
 
     Raises:
         psycopg.OperationalError: The database cannot be reached.
@@ -61,7 +68,11 @@ def migrate(url: str) -> None:
             connection.commit()
             try:
                 config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                found = MigrationContext.configure(connection).get_current_revision()
+                connection.commit()
+                if found is None or known(found):
+                    command.upgrade(config, "head")
+                    found = newest()
                 connection.commit()
                 now = connection.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
                 for statement in partition_statements(now):
@@ -73,6 +84,7 @@ def migrate(url: str) -> None:
                 connection.commit()
     finally:
         engine.dispose()
+    return found
 
 
 def _config() -> Config:
@@ -84,6 +96,11 @@ def _config() -> Config:
 def newest() -> str:
     """The revision `migrate` brings a database to."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def known(revision: str) -> bool:
+    """Whether this version has a migration of that name; otherwise a later version made the schema."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _check(url: str) -> None:
@@ -123,8 +140,10 @@ def main() -> int:
         sys.stderr.write("wfe-migrate: set WFE_DATABASE_URL, e.g. postgresql://user@host/wfe\n")
         return 2
     try:
-        migrate(url)
+        found = migrate(url)
     except (psycopg.OperationalError, UnfitDatabase) as fault:
         sys.stderr.write(f"wfe-migrate: {fault}\n")
         return 1
+    if found != newest():
+        sys.stderr.write(f"wfe-migrate: the schema {found} is of a later version, and was left as it is\n")
     return 0
