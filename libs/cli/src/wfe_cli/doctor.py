@@ -171,12 +171,7 @@ async def _store(url: str) -> AsyncIterator[Finding]:
         used, most = await one("SELECT count(*) FROM pg_stat_activity"), int(await one("SHOW max_connections"))
         tight = used > 0.9 * most
         yield Finding("connections", not tight, f"{used} of {most}", "raise max_connections" if tight else "")
-        oldest = float(
-            await one(
-                "SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0)::float8 FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
-        )
+        oldest = await watching.oldest_transaction(connection)
         long = oldest > 300
         yield Finding(
             "transactions",
