@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from wfe_stack.postgres import create_database
 from wfe_stack.testing import add_next_schema
+from wfe_store import migrate as migrations
 from wfe_store.migrate import main, migrate, newest, sqlalchemy_url
 
 #: The schema each release came with: one line more with each. What is no longer used is taken away by a migration that
@@ -224,3 +226,47 @@ def test_a_later_schema_is_left_as_it_is(scratch: str, monkeypatch: pytest.Monke
     with psycopg.connect(scratch) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("next",)
         assert connection.execute("SELECT count(*) FROM next_table").fetchone() == (0,)
+
+
+@pytest.fixture
+def oldest_schema(scratch: str) -> str:
+    engine = create_engine(sqlalchemy_url(scratch))
+    with engine.connect() as connection:
+        command.upgrade(_config(connection), "0001")
+        connection.commit()
+    engine.dispose()
+    return scratch
+
+
+def test_a_dump_beside_a_migration_stops_nobody(oldest_schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of a table waits for the dump, and whoever uses the table waits for the change: for a moment only."""
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.2)
+    with psycopg.connect(oldest_schema) as dump, ThreadPoolExecutor(1) as pool:
+        dump.execute("SELECT count(*) FROM steps")
+        migrating = pool.submit(migrate, oldest_schema)
+        with psycopg.connect(oldest_schema, autocommit=True, options="-c statement_timeout=5s") as service:
+            turns = 0
+            while turns < 3:
+                waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER%'"
+                row = service.execute(waits).fetchone()
+                if row and row[0]:
+                    service.execute("SELECT count(*) FROM steps")
+                    turns += 1
+                assert not migrating.done()
+        dump.rollback()
+        assert migrating.result(60) == newest()
+
+
+def test_a_table_that_is_held_for_too_long_is_told(
+    oldest_schema: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(migrations, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setenv("WFE_DATABASE_URL", oldest_schema)
+    with psycopg.connect(oldest_schema, application_name="pg_dump") as dump:
+        dump.execute("SELECT count(*) FROM steps")
+        assert main() == 1
+        said = capsys.readouterr().err
+        assert f"the oldest is that of process {dump.info.backend_pid}" in said
+        assert "pg_dump" in said
+    assert main() == 0
