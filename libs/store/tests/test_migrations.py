@@ -241,7 +241,7 @@ def oldest_schema(scratch: str) -> str:
 def test_a_dump_beside_a_migration_stops_nobody(oldest_schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change of a table waits for the dump, and whoever uses the table waits for the change: for a moment only."""
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 0.2)
-    with psycopg.connect(oldest_schema) as dump, ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(oldest_schema) as dump:
         dump.execute("SELECT count(*) FROM steps")
         migrating = pool.submit(migrate, oldest_schema)
         with psycopg.connect(oldest_schema, autocommit=True, options="-c statement_timeout=5s") as service:
