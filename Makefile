@@ -27,8 +27,8 @@ demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
 # What kills, drains, upgrades or simulates whole engines takes its time.
-FAULTS := tests/chaos tests/sim \
-	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py)
+FAULTS := tests/chaos tests/sim tests/fuzz/test_rest.py \
+	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py test_next_schema.py)
 
 # Much of the tests is waiting, so two processes share the files; a few named tests are sooner done by one.
 test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)

@@ -17,52 +17,14 @@ import tempfile
 from pathlib import Path
 
 from wfe_stack.rest import Rest
-from wfe_stack.seed import seed
 from wfe_stack.settings import StackSettings
 from wfe_stack.stack import Stack
-from wfe_store.identity import SeedPrincipal
 
 from tools.fuzz import wire
-from tools.fuzz.install import HOME, PYTHON, SCHEMATHESIS, install
+from tools.fuzz.install import HOME, PYTHON, install
+from tools.fuzz.logs import unexpected
+from tools.fuzz.rest import KEYS, identities, schemathesis
 from tools.fuzz.targets import TARGETS
-
-ROLES = ("viewer", "operator", "author", "approver", "admin")
-#: Each of an owner of its own, so that none takes away what another works with.
-PEOPLE = {role: (role,) for role in ROLES} | {"all": ROLES}
-#: What may take away the very key it is called with: only in a pass of its own.
-_KEYS = ("--exclude-operation-id", "RevokeKey", "--exclude-operation-id", "RotateKey")
-_SECONDS = 20
-_ERROR = re.compile(r'"level": ?"(error|critical)"|Traceback')
-_COUNT = re.compile(r"(\d[\d,]*) generated")
-
-
-async def identities(stack: Stack) -> dict[str, str | None]:
-    """Keys by name, new ones where they were revoked; nobody has none."""
-    found: dict[str, str | None] = {"nobody": None}
-    for name, roles in PEOPLE.items():
-        person = SeedPrincipal(name, roles=roles)
-        path = stack.settings.folder / f"fuzz-{name}.json"
-        found |= await seed(stack.database_url, path, owner=f"fuzz-{name}", people=(person,))
-    return found
-
-
-async def schemathesis(
-    stack: Stack, who: str, key: str | None, examples: int, seed_: int, *more: str
-) -> tuple[int, bool, str]:
-    """Calls of every operation of the document as one identity: how many, whether all was well, and what it said."""
-    headers = ["-H", f"Authorization: Bearer {key}"] if key else []
-    process = await asyncio.create_subprocess_exec(
-        str(SCHEMATHESIS), "run", f"{stack.url}/api/v1/openapi.json", "--url", stack.url, *headers,
-        "--checks", "not_a_server_error", "--max-examples", str(examples), "--seed", str(seed_), "--workers", "1",
-        "--request-timeout", str(_SECONDS), "--continue-on-failure", "--no-color", "--warnings", "off",
-        "--suppress-health-check", "all", "--generation-database", "none", *more,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=HOME,
-    )  # fmt: skip
-    out, _ = await process.communicate()
-    text = out.decode(errors="replace")
-    (HOME / f"schemathesis-{who}.log").write_text(text)
-    counts = [int(found.replace(",", "")) for found in _COUNT.findall(text)]
-    return sum(counts), process.returncode == 0, text
 
 
 def atheris(name: str, seconds: int) -> tuple[str, bool, str]:
@@ -102,7 +64,7 @@ async def main() -> int:
                 async with room:
                     return who, *await schemathesis(stack, who, key, examples, seed_, *more)
 
-            for done in asyncio.as_completed([as_one(who, key, *_KEYS) for who, key in keys.items()]):
+            for done in asyncio.as_completed([as_one(who, key, *KEYS) for who, key in keys.items()]):
                 who, count, passed, text = await done
                 total += count
                 print(f"REST as {who}: {count} cases, {'well' if passed else 'NOT WELL'}", flush=True)
@@ -124,7 +86,7 @@ async def main() -> int:
             async with Rest(stack.url, keys["all"]) as rest:
                 await rest.get("/api/v1/self")
                 print(f"afterwards: {json.dumps(await rest.get('/readyz'))}", flush=True)
-            inside = _unexpected(folder / "data" / "logs")
+            inside = unexpected(folder / "data" / "logs")
             print(f"errors in the logs: {len(inside)}", *inside[:10], sep="\n  ", flush=True)
             well &= not inside
     finally:
@@ -135,15 +97,6 @@ async def main() -> int:
         print(f"{name}: {ran} inputs, {'well' if passed else 'NOT WELL: ' + said}", flush=True)
         well &= passed
     return 0 if well else 1
-
-
-def _unexpected(logs: Path) -> list[str]:
-    """Lines of the services' logs that tell of a fault nobody expected."""
-    found = []
-    for path in sorted(logs.glob("*.log")):
-        lines = path.read_text(errors="replace").splitlines()
-        found += [f"{path.stem}: {line[:300]}" for line in lines if _ERROR.search(line)]
-    return found
 
 
 if __name__ == "__main__":

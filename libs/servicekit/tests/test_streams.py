@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from wfe.api.v1 import workflow_pb2
 from wfe.api.v1 import workflow_service_pb2 as pb
 from wfe_engine.errors import NotFound
@@ -217,3 +223,72 @@ async def test_a_stream_that_is_open_when_the_service_ends_is_told_to_come_again
     await served.server.stop(0.5)
     refusal = await ended
     assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVICE_ENDS")
+
+
+async def test_streams_without_credentials_take_no_room_from_others(serve: Any) -> None:
+    served = await serve(settings=make_settings(max_streams=1, max_public_streams=2))
+    go = asyncio.Event()
+
+    async def watch(request: Any, context: Any) -> Any:
+        yield workflow_pb2.Event(seq=1)
+        await go.wait()
+
+    served.servicer.watch = watch
+    health = health_pb2_grpc.HealthStub(served.channel)
+    reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+    question = reflection_pb2.ServerReflectionRequest(list_services="")
+    watching, asking = health.Watch(health_pb2.HealthCheckRequest()), reflection.ServerReflectionInfo()
+    await watching.read()
+    await asking.write(question)
+    assert (await asking.read()).list_services_response.service
+    for more in (health.Watch(health_pb2.HealthCheckRequest()), reflection.ServerReflectionInfo(iter([question]))):
+        refusal = await refused(more.read())
+        assert (refusal.code, refusal.info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+        assert refusal.trailers["retry-after"] == "5"
+    first = served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))
+    assert (await first.read()).seq == 1
+    # Nor does a caller who is nobody.
+    assert (await refused(read(served.stub.WatchWorkflow(WATCH)))).code is grpc.StatusCode.UNAUTHENTICATED
+    refusal = await refused(read(served.stub.WatchWorkflow(WATCH, metadata=served.bearer("viewer"))))
+    assert refusal.info.reason == "TOO_MANY_STREAMS"
+    await asking.done_writing()
+    assert await asking.read() is grpc.aio.EOF
+    again = reflection.ServerReflectionInfo(iter([question]))
+    assert (await again.read()).list_services_response.service
+    go.set()
+    assert await read(first) == []
+    watching.cancel()
+
+
+async def test_whoever_has_nothing_to_ask_of_reflection_is_sent_away(serve: Any) -> None:
+    served = await serve(default_deadline=0.02)
+    call = reflection_pb2_grpc.ServerReflectionStub(served.channel).ServerReflectionInfo()
+    assert (await refused(call.read())).code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_any_bytes_may_be_asked_of_reflection(serve: Any) -> None:
+    served = await serve()
+    ask = served.channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+    chance = random.Random(7)
+    names = ("", "x", "wfe.api.v1.Workflow", "wfe/api/v1/workflow.proto", ".", "ü" * 20, "a\0b")
+    codes = Counter[grpc.StatusCode]()
+    for _ in range(300):
+        name, number = chance.choice(names), chance.choice((0, -1, 1, 2**31 - 1, -(2**31), 1001))
+        extension = reflection_pb2.ExtensionRequest(containing_type=name, extension_number=number)
+        which = chance.choice(("file_by_filename", "file_containing_symbol", "all_extension_numbers_of_type"))
+        given = chance.choice(({which: name}, {"file_containing_extension": extension}))
+        raw = bytearray(reflection_pb2.ServerReflectionRequest(host=name, **given).SerializeToString())
+        if chance.random() < 0.5:
+            at = chance.randint(0, len(raw))
+            raw[at:at] = chance.randbytes(chance.randint(1, 6))
+        call = ask(iter([bytes(raw)]))
+        said = [reflection_pb2.ServerReflectionResponse.FromString(each) async for each in _until_refused(call)]
+        codes[await call.code()] += 1
+        assert [bool(each.WhichOneof("message_response")) for each in said] in ([], [True])
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
+
+
+async def _until_refused(call: Any) -> AsyncIterator[bytes]:
+    with suppress(grpc.aio.AioRpcError):
+        async for message in call:
+            yield message

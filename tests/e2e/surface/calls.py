@@ -24,6 +24,7 @@ import aiohttp
 import wfe.api.v1
 from good_calls import OWNED, SAMPLES, Fields
 from google.protobuf import descriptor_pool, json_format, message_factory
+from wfe_gateway import routes
 from wfe_gateway.api import Binding, bindings
 from wfe_stack.rest import Rest
 from wfe_stack.waiting import wait_for
@@ -269,8 +270,7 @@ class Api:
 
 def part_of(method: str) -> str:
     """The service process that has a method."""
-    ours = ("ApprovalService", "HookService", "IdentityService", "LinkService", "WebhookService")
-    return "approvals" if CALLS[method].service.endswith(ours) else "scheduler"
+    return routes.part_of(CALLS[method].service)
 
 
 def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:

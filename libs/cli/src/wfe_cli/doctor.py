@@ -135,7 +135,7 @@ async def _store(url: str) -> AsyncIterator[Finding]:
         yield Finding("run store", None, "set WFE_DATABASE_URL to have it looked at")
         return
     from wfe_store import retention, switches, watching
-    from wfe_store.migrate import PARTITIONED, newest
+    from wfe_store.migrate import PARTITIONED, known, newest
 
     async with retention.connect(url) as connection:
 
@@ -154,9 +154,12 @@ async def _store(url: str) -> AsyncIterator[Finding]:
             yield Finding("schema", False, "the database is empty", "run wfe-migrate")
             return
         schema, head = await one("SELECT version_num FROM alembic_version"), newest()
-        yield Finding(
-            "schema", schema == head, f"{schema}", "" if schema == head else f"run wfe-migrate: {head} is due"
-        )
+        if known(schema):
+            yield Finding(
+                "schema", schema == head, f"{schema}", "" if schema == head else f"run wfe-migrate: {head} is due"
+            )
+        else:
+            yield Finding("schema", True, f"{schema}, of a later version than this one")
         for name in ("fsync", "synchronous_commit", "full_page_writes"):
             value = await one("SELECT current_setting(%s)", name)
             bad = value == "off"
@@ -168,12 +171,7 @@ async def _store(url: str) -> AsyncIterator[Finding]:
         used, most = await one("SELECT count(*) FROM pg_stat_activity"), int(await one("SHOW max_connections"))
         tight = used > 0.9 * most
         yield Finding("connections", not tight, f"{used} of {most}", "raise max_connections" if tight else "")
-        oldest = float(
-            await one(
-                "SELECT coalesce(extract(epoch FROM max(now() - xact_start)), 0)::float8 FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-            )
-        )
+        oldest = await watching.oldest_transaction(connection)
         long = oldest > 300
         yield Finding(
             "transactions",

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
-from uuid import UUID
 
 import grpc
 from google.protobuf.message import DecodeError
-from wfe_engine.errors import PermissionDenied, ResourceExhausted, Unavailable
+from wfe_engine.errors import PermissionDenied, Unavailable
 
 from wfe_servicekit.calls import Call, Caller, call_var
 from wfe_servicekit.observed import observed
@@ -37,6 +35,7 @@ from wfe_servicekit.statuses import (
     Unimplemented,
     wire_error,
 )
+from wfe_servicekit.streams import Streams
 
 __all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
 
@@ -46,8 +45,6 @@ DEADLINES: Mapping[str, float] = {
     "/wfe.api.v1.WorkflowService/StartWorkflow": 75.0,
 }
 """Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
-
-_RETRY_STREAMS_AFTER = 5.0
 
 
 class Authenticates(Protocol):
@@ -114,6 +111,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time; more are refused with ResourceExhausted.
         max_owner_streams: The same for one owner.
+        max_public_streams: Streams without credentials at the same time; they do not count among the others.
     """
 
     def __init__(
@@ -123,13 +121,11 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_request_bytes: int,
         max_streams: int = 1_000,
         max_owner_streams: int = 200,
+        max_public_streams: int = 200,
     ) -> None:
         self._authenticator = authenticator
         self._max_request_bytes = max_request_bytes
-        self._max_streams = max_streams
-        self._max_owner_streams = max_owner_streams
-        self._streams: dict[Call, None] = {}
-        self._streams_of: Counter[UUID] = Counter()
+        self._streams = Streams(most=max_streams, most_of_owner=max_owner_streams, most_public=max_public_streams)
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
         self._deadlines: dict[float, _Deadlines] = {}
         self._missing = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
@@ -175,6 +171,39 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
+
+    def add_dialogue(
+        self,
+        method: str,
+        answer: Callable[[Any], Awaitable[Any]],
+        parse: Callable[[bytes], Any],
+        serialize: Callable[[Any], bytes],
+        deadline: float = DEFAULT_DEADLINE,
+    ) -> None:
+        """Serve a method that anybody may call and that answers every message of its stream with one.
+
+        Args:
+            method: Full name.
+            answer: Makes the answer.
+            parse: Reads a message.
+            serialize: Writes one.
+            deadline: Seconds until the next message; a caller who is silent for longer is sent away.
+        """
+
+        async def talk(_requests: Any, context: Any) -> None:
+            call = _this_call()
+            call.task = asyncio.current_task()
+            self._streams.opened(call)
+            try:
+                self._streams.admit(call)
+                while (raw := await self._read(context, deadline)) is not grpc.aio.EOF:
+                    await context.write(serialize(await answer(_parsed(raw, parse))))
+            except BaseException as error:  # noqa: BLE001 - always raises
+                await _refuse(context, call, error)
+            finally:
+                self._streams.closed(call)
+
+        self._handlers[method] = grpc.stream_stream_rpc_method_handler(observed(method, talk, spans=False))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """The handler of a method. grpc calls this in the task that goes on to run the handler."""
@@ -223,11 +252,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     raise _missing_request()
                 if len(raw) > most:
                     raise _too_large(raw, most)
-                try:
-                    request = parse(raw)
-                except DecodeError:
-                    raise _malformed() from None
-                response = serialize(await behaviour(request, context))
+                response = serialize(await behaviour(_parsed(raw, parse), context))
                 deadlines.discard(call)
                 if call.http_status and call.rest:
                     # A batch of its own, about 60 µs; gRPC clients have no use for it.
@@ -253,31 +278,16 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def answer(_requests: Any, context: Any) -> None:
             call = _this_call()
             call.task = asyncio.current_task()
-            self._streams[call] = None
+            self._streams.opened(call)
             try:
                 authorization = call.header("authorization")
                 if not public:
                     call.caller = await self._check(authorization, row)
-                if len(self._streams) > self._max_streams:
-                    raise _too_many_streams("too many streams are open")
-                if call.caller is not None:
-                    self._streams_of[call.caller.owner_id] += 1
-                    call.counted = True
-                    if self._streams_of[call.caller.owner_id] > self._max_owner_streams:
-                        raise _too_many_streams("too many streams of this owner are open")
-                try:
-                    async with asyncio.timeout(deadline):
-                        raw = await context.read()
-                except TimeoutError:
-                    raise DeadlineExceeded("no request came") from None
+                self._streams.admit(call)
+                raw = await self._read(context, deadline)
                 if raw is grpc.aio.EOF:
                     raise _missing_request()
-                if len(raw) > self._max_request_bytes:
-                    raise _too_large(raw, self._max_request_bytes)
-                try:
-                    request = parse(raw)
-                except DecodeError:
-                    raise _malformed() from None
+                request = _parsed(raw, parse)
                 if not generates:
                     await behaviour(request, context)
                     return
@@ -293,17 +303,20 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             except BaseException as error:  # noqa: BLE001 - always raises
                 await _refuse(context, call, error)
             finally:
-                del self._streams[call]
-                self._left(call)
+                self._streams.closed(call)
 
         return answer
 
-    def _left(self, call: Call) -> None:
-        if call.counted and call.caller is not None:
-            owner = call.caller.owner_id
-            self._streams_of[owner] -= 1
-            if not self._streams_of[owner]:
-                del self._streams_of[owner]
+    async def _read(self, context: Any, deadline: float) -> Any:
+        """The next message of a stream, or EOF."""
+        try:
+            async with asyncio.timeout(deadline):
+                raw = await context.read()
+        except TimeoutError:
+            raise DeadlineExceeded("no request came") from None
+        if raw is not grpc.aio.EOF and len(raw) > self._max_request_bytes:
+            raise _too_large(raw, self._max_request_bytes)
+        return raw
 
     async def _check(self, authorization: str | None, row: frozenset[str] | Access) -> Caller:
         caller = await self._authenticator.authenticate(authorization)
@@ -364,10 +377,6 @@ def _role_missing(row: Any) -> PermissionDenied:
     return PermissionDenied(f"this needs one of the roles {roles}", reason="ROLE_REQUIRED", roles=roles)
 
 
-def _too_many_streams(message: str) -> ResourceExhausted:
-    return ResourceExhausted(message, reason="TOO_MANY_STREAMS", retry_after=_RETRY_STREAMS_AFTER)
-
-
 def _too_large(raw: bytes, most: int) -> RequestTooLarge:
     return RequestTooLarge(f"the request is {len(raw)} bytes, more than {most}", size=len(raw), limit=most)
 
@@ -376,8 +385,11 @@ def _missing_request() -> MalformedRequest:
     return MalformedRequest("the call ended without a request")
 
 
-def _malformed() -> MalformedRequest:
-    return MalformedRequest(
-        "the request is not a message of the method's type: broken bytes, text that is not UTF-8, "
-        "or values nested too deep (at most 32 levels)"
-    )
+def _parsed(raw: bytes, parse: Callable[[bytes], Any]) -> Any:
+    try:
+        return parse(raw)
+    except DecodeError:
+        raise MalformedRequest(
+            "the request is not a message of the method's type: broken bytes, text that is not UTF-8, "
+            "or values nested too deep (at most 32 levels)"
+        ) from None

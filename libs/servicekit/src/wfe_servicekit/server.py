@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import grpc.aio
 import structlog
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
@@ -129,6 +129,7 @@ def build_server(
         max_request_bytes=settings.max_request_bytes,
         max_streams=settings.max_streams,
         max_owner_streams=settings.max_owner_streams,
+        max_public_streams=settings.max_public_streams,
     )
     names = [name for _, _, name in servicers]
     _check_policy(names, policy)
@@ -139,10 +140,30 @@ def build_server(
         guard.add(method, handler, PUBLIC)
     server = grpc.aio.server(options=_options(settings))
     if settings.reflection:
-        reflection.enable_server_reflection([*names, _HEALTH, reflection.SERVICE_NAME], server)
+        _add_reflection(guard, [*names, _HEALTH, reflection.SERVICE_NAME], default_deadline)
     # Last, because it answers for every name it does not know.
     server.add_generic_rpc_handlers((guard,))
     return RunningServer(server, settings, readiness, guard)
+
+
+def _add_reflection(guard: Guard, names: Sequence[str], deadline: float) -> None:
+    """Behind the guard, too: as the library adds it, it has no limits, and answers broken bytes with UNKNOWN."""
+    servicer = reflection.aio.ReflectionServicer(names)
+    (answers,) = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].methods
+
+    async def answer(request: Any) -> Any:
+        async def alone() -> AsyncIterator[Any]:
+            yield request
+
+        return await anext(servicer.ServerReflectionInfo(alone(), None))
+
+    guard.add_dialogue(
+        f"/{reflection.SERVICE_NAME}/{answers.name}",
+        answer,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+        deadline,
+    )
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -142,6 +142,7 @@ class ServiceSettings(ProcessSettings):
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time.
         max_owner_streams: The same for one owner.
+        max_public_streams: Streams without credentials (health, reflection) at the same time, beside those.
         reflection: Whether gRPC reflection is served.
     """
 
@@ -156,6 +157,7 @@ class ServiceSettings(ProcessSettings):
     max_request_bytes: int = Field(4 << 20, ge=1 << 10, le=64 << 20)
     max_streams: int = Field(1_000, ge=1, le=100_000)
     max_owner_streams: int = Field(200, ge=1)
+    max_public_streams: int = Field(200, ge=1, le=100_000)
     reflection: bool = True
 
     @model_validator(mode="after")

@@ -154,12 +154,12 @@ def _import_migrate() -> None:
 def _migrate(url: str) -> None:
     import psycopg
     from sqlalchemy.exc import SQLAlchemyError
-    from wfe_store.migrate import UnfitDatabase, migrate
+    from wfe_store.migrate import StoreInUse, UnfitDatabase, migrate
 
     if not url.startswith(("postgresql://", "postgres://")):
         raise PartFault("the database cannot be used: its URL must begin with postgresql://")
     try:
         migrate(url)
-    except (SQLAlchemyError, psycopg.Error, UnfitDatabase) as fault:
+    except (SQLAlchemyError, psycopg.Error, StoreInUse, UnfitDatabase) as fault:
         lines = str(fault).strip().splitlines()
         raise PartFault(f"the database cannot be used: {lines[0] if lines else repr(fault)}") from fault

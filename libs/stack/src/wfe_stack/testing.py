@@ -115,11 +115,32 @@ def _relations(connection: psycopg.Connection[tuple[object, ...]]) -> str:
 def database_template(postgres_server: str) -> Iterator[DatabaseStock]:
     """The migrated database of this test process, and its copies; nobody may connect to it."""
     name = f"wfe_template_{secrets.token_hex(6)}"
-    migrate(create_database(postgres_server, name))
+    url = create_database(postgres_server, name)
+    migrate(url)
+    if os.environ.get("WFE_TEST_NEXT_SCHEMA"):
+        add_next_schema(url)
     stock = DatabaseStock(postgres_server, name)
     yield stock
     for left in (*stock.idle, name):
         drop_database(postgres_server, left)
+
+
+def add_next_schema(url: str) -> None:
+    """Do to a migrated database what a later version may: only add. WFE_TEST_NEXT_SCHEMA has it done to `database_url`.
+
+    Every table gets columns, one that may be null and one that has a default, and an index of them; there is a new
+    table; and the schema has a name that this version does not know.
+    """
+    with psycopg.connect(url) as connection:
+        for table in METADATA.tables:
+            connection.execute(
+                sql.SQL(
+                    "ALTER TABLE {table} ADD COLUMN next_null text, ADD COLUMN next_default bigint NOT NULL DEFAULT 7;"
+                    "CREATE INDEX ON {table} (next_default)"
+                ).format(table=sql.Identifier(table))
+            )
+        connection.execute("CREATE TABLE next_table (id uuid PRIMARY KEY, said text NOT NULL)")
+        connection.execute("UPDATE alembic_version SET version_num = 'next'")
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from wfe_store.pool import Connection
 
 #: Seconds without a change after which a run that nothing can move any more counts as stuck.
 STUCK_SECONDS = 120.0
+#: Tables whose rows come and go with every step.
+HOT = ("dispatch", "timers", "executors", "children", "webhook_outbox")
 #: Rows of a default partition that are counted at most; one is too many already.
 _MOST_COUNTED = 10_000
 
@@ -74,6 +76,29 @@ async def timers_late(connection: Connection) -> float:
     )
     row = await cursor.fetchone()
     return float(row[0] or 0.0) if row else 0.0
+
+
+async def oldest_transaction(connection: Connection) -> float:
+    """Seconds the oldest transaction of another session in this database has been open; 0 without any.
+
+    While it is open, nothing that was deleted since goes. Of other roles' sessions only roles with pg_read_all_stats
+    learn this.
+    """
+    cursor = await connection.execute(
+        "SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::float8 FROM pg_stat_activity"
+        " WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    row = await cursor.fetchone()
+    return float(row[0] or 0.0) if row else 0.0
+
+
+async def dead_rows(connection: Connection) -> dict[str, int]:
+    """Rows that are over and still take room, about, by table of those that change all the time."""
+    cursor = await connection.execute(
+        "SELECT relname, n_dead_tup FROM pg_stat_user_tables WHERE schemaname = 'public' AND relname = ANY(%s)",
+        (list(HOT),),
+    )
+    return {str(row[0]): int(row[1]) for row in await cursor.fetchall()}
 
 
 async def children_late(connection: Connection) -> float:

@@ -10,7 +10,7 @@ from wfe_gateway.config import GatewaySettings
 from wfe_gateway.forms import inline_or_file, typed
 from wfe_gateway.openapi import document_file
 
-__all__ = ["APPROVALS", "SCHEDULER", "grpc_routes", "rest_routes"]
+__all__ = ["APPROVALS", "SCHEDULER", "grpc_routes", "part_of", "rest_routes"]
 
 SCHEDULER = "scheduler"
 APPROVALS = "approvals"
@@ -60,13 +60,18 @@ def grpc_routes(settings: GatewaySettings) -> dict[str, Any]:
     return _table("grpc", [*_service_routes(settings), *extra])
 
 
+def part_of(service: str) -> str:
+    """The cluster that serves a public service, by its full name."""
+    return APPROVALS if service in _OF_APPROVALS else SCHEDULER
+
+
 def _table(name: str, routes: list[dict[str, Any]]) -> dict[str, Any]:
     return {"name": name, "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}]}
 
 
 def _service_routes(settings: GatewaySettings) -> Iterator[dict[str, Any]]:
     for service in services():
-        cluster = APPROVALS if service.name in _OF_APPROVALS else SCHEDULER
+        cluster = part_of(service.name)
         for method in service.streams:
             yield _route({"path": f"/{service.name}/{method}"}, cluster, timeout=None)
         yield _route({"prefix": f"/{service.name}/"}, cluster, timeout=settings.timeout_seconds)

@@ -24,6 +24,12 @@ CHILD_OLDEST = Gauge(
     "wfe_child_oldest_late_seconds",
     "Age of the oldest wish of a child run, or news of its end for the run that waits, that nobody has carried out.",
 )
+OLDEST_TRANSACTION = Gauge(
+    "wfe_store_oldest_transaction_seconds",
+    "How long the oldest transaction in the store's database has been open; of other roles' sessions only with"
+    " pg_monitor.",
+)
+DEAD_ROWS = Gauge("wfe_store_dead_rows", "Rows of hot tables that are over and still take room, about.", ("table",))
 RUNS = Gauge("wfe_runs", "Runs in the store, by status; counted at most once a minute.", ("status",))
 STUCK = Gauge("wfe_stuck_runs", "Runs that nothing can move any more, at most 100 counted. There should never be one.")
 STRAY = Gauge("wfe_stray_rows", "Rows in default partitions, counted up to 10,000; should be 0.", ("table",))
@@ -61,6 +67,9 @@ class Survey:
             DISPATCH_HELD.set(float(await dispatch_held(connection) is not None))
             TIMER_OLDEST.set(await watching.timers_late(connection))
             CHILD_OLDEST.set(await watching.children_late(connection))
+            OLDEST_TRANSACTION.set(await watching.oldest_transaction(connection))
+            dead = await watching.dead_rows(connection)
+        DEAD_ROWS.replace({(table,): count for table, count in dead.items()})
         found = {queue.name: queue for queue in queues}
         # A queue that ran empty says 0, so that what scales by it sees the end and not a gap.
         names = {name for (name,) in READY.values} | set(executors) | set(found)
