@@ -347,7 +347,7 @@ async def test_cancel_withdraws_retry_asks_anew_and_pause_holds(stack, sam, ada,
     assert again["replaces"] == gate["id"]
     await decide(ada, again)
     finished = await ended(sam, run)
-    assert [a["status"] for a in finished["approvals"]] == ["withdrawn", "approved"]
+    assert [a["status"] for a in finished["approvals"]] == ["superseded", "approved"]
     await assert_log_gives_state(stack, run)
 
 

@@ -39,6 +39,8 @@ def approval_view(gate: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"  {vote['name']}{behalf} {vote['vote']}{void}{said}"))
     if gate.get("expires_at"):
         parts.append(Text(f"{gate['on_expiry']} at {show.moment(gate['expires_at'])}"))
+    if gate.get("replaced_by"):
+        parts.append(Text(f"asked anew: {gate['replaced_by']}", style="yellow"))
     if gate.get("nobody_can"):
         parts.append(Text("nobody can approve it as it is", style="red"))
     parts.append(Text("you may decide it" if gate.get("can_decide") else gate.get("why_not", ""), style="dim"))

@@ -83,12 +83,13 @@ class Values:
         inputs: Recorded inputs of steps that have rows but have not completed, by number.
         gates: The last gate of such steps, by number.
         signals: Payloads of the signals no step has taken yet, by id; JSON bytes.
+        withdrawn: Of a run that has ended, the gates that were withdrawn.
         asked: The last gate of approval steps the run went back behind, by `asked_key`.
         then: Of a run that takes back what its steps did before it goes back to a snapshot: the records as of that
             snapshot. None for those of now.
     """
 
-    __slots__ = ("_decoded", "asked", "gates", "inputs", "records", "run", "signals", "then", "vars")
+    __slots__ = ("_decoded", "asked", "gates", "inputs", "records", "run", "signals", "then", "vars", "withdrawn")
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Values:
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
         self.signals: dict[str, bytes] = {}
+        self.withdrawn: frozenset[str] = frozenset()
         self.asked: dict[str, str] = {}
         self.then: dict[str, Record] | None = None
         self._decoded: dict[int, Any] = {}

@@ -51,13 +51,17 @@ class Asked:
     claimed_by: UUID | None = None
 
 
+#: Of the table gates.
+REPLACED_BY = """SELECT n.id FROM gates n WHERE n.run_id = gates.run_id AND n.replaces = gates.id
+    ORDER BY n.created_at DESC LIMIT 1"""
 _OVERDUE: ColumnClause[bool] = literal_column(
     "(gates.status = 'open' AND gates.expires_at <= coalesce(gates.held_at, clock_timestamp())) IS TRUE"
 )
+_REPLACED_BY = literal_column(f"({REPLACED_BY})", Uuid).label("replaced_by")
 COLUMNS = [column for column in gates.c if column.name not in ("owner_id", "told_at")]
 #: The same for statements that are text; the table must be called gates.
-COLUMN_TEXT = ", ".join(f"gates.{column.name}" for column in COLUMNS) + f", {_OVERDUE.name}"
-_GATES = select(*COLUMNS, _OVERDUE)
+COLUMN_TEXT = ", ".join(f"gates.{column.name}" for column in COLUMNS) + f", ({REPLACED_BY}), {_OVERDUE.name}"
+_GATES = select(*COLUMNS, _REPLACED_BY, _OVERDUE)
 # Payloads and bodies are as large as people make them: a page of them would not fit a message.
 _SHORT = {
     "payload": null(),
@@ -129,7 +133,9 @@ class GateRows:
         Args:
             lent: Tokens of those the one of `asked.mine` may stand for.
         """
-        columns = [*_LISTED, _OVERDUE] if seen_by is None else [*_LISTED, _OVERDUE, _bars(seen_by)]
+        columns = [*_LISTED, _REPLACED_BY, _OVERDUE]
+        if seen_by is not None:
+            columns.append(_bars(seen_by))
         statement = _asked(select(*columns), owner_id, asked, lent)
         if statement is None:
             return Page((), 0)
@@ -177,7 +183,7 @@ def missing(gate_id: UUID) -> NotFound:
 
 
 def gate_of(row: Sequence[Any]) -> Gate:
-    """The gate of a row of COLUMNS, overdue, and perhaps barred."""
+    """The gate of a row of COLUMNS, its successor, overdue, and perhaps barred."""
     columns = list(row)
     columns[_POLICY_AT] = Policy.parse(str(columns[_POLICY_AT]))
     columns[_WHO_AT], columns[_WHO_AT + 1] = tuple(columns[_WHO_AT]), tuple(columns[_WHO_AT + 1])

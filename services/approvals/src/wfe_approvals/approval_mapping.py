@@ -66,6 +66,7 @@ def approval_of(
         decided_by=str(gate.decided_by or ""),
         comment=gate.comment,
         replaces=str(gate.replaces or ""),
+        replaced_by=str(gate.replaced_by or ""),
         can_decide=refusal is None,
         why_not="" if refusal is None else refusal.message,
         why_not_reason="" if refusal is None else refusal.reason,

@@ -37,6 +37,9 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
     iteration = turn.iteration(scope)
     replaces = str(revised.get("approval", "")) or turn.env.values.gates.get(no, "")
     replaces = replaces or turn.asked.get(asked_key(node.path, iteration), "")
+    if replaces in turn.env.values.withdrawn:
+        turn.emit(ev.ApprovalSuperseded(step=node.path, no=no, i=node.index, scope=scope, approval=replaces))
+        turn.effects.superseded.append(replaces)
     turn.snapshot("gate", node.id)
     gate = turn.env.new_id()
     opens = None if params.get("opens_after") is None else turn.now + float(params["opens_after"])
