@@ -168,8 +168,8 @@ class Batch:
             self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.blobs, self.gates_off, self.superseded,
             self.changes, self.again, self.finished, self.rolled_back, self.undone, self.revised, self.steps,
             self.redispatch, self.dispatch, self.hold, self.release, self.timers_off, self.timers, self.gates,
-            self.told, self.noted, self.signals, self.children_done, self.children, self.children_begun, self.children_ended,
-            self.snapshots, self.events, self.outbox,
+            self.told, self.noted, self.signals, self.children_done, self.children, self.children_begun,
+            self.children_ended, self.snapshots, self.events, self.outbox,
         )  # fmt: skip
         return [part for part in every if part.rows]
 

@@ -27,9 +27,10 @@ TRIES = 50
 MOST_PEOPLE = 2000
 
 _PERSON = """json_build_array(p.id, p.name, p.kind, p.roles, ARRAY(SELECT n.name FROM group_members m
-    JOIN groups n ON n.id = m.group_id WHERE m.principal_id = p.id))"""
+    JOIN groups n ON n.id = m.group_id WHERE m.principal_id = p.id), p.acts_for)"""
 _VOTES = """SELECT coalesce(json_agg(json_build_array(v.principal_id, v.name, v.kind, v.roles, v.groups, v.behalf_of,
-    v.behalf_name, v.vote, v.branch, v.comment, v.reason_code, v.digest, v.via, v.at) ORDER BY v.at), '[]')
+    v.behalf_name, v.vote, v.branch, v.comment, v.reason_code, v.digest, v.via, v.at,
+    wfe_behind(coalesce(v.behalf_of, v.principal_id))) ORDER BY v.at), '[]')
     FROM gate_votes v WHERE v.gate_id = gates.id"""
 _FACTS = f"""
 SELECT {COLUMN_TEXT}, wfe_gate_bars(gates, %(me)s), clock_timestamp(), ({_VOTES}),
@@ -38,7 +39,8 @@ SELECT {COLUMN_TEXT}, wfe_gate_bars(gates, %(me)s), clock_timestamp(), ({_VOTES}
         WHERE d.owner_id = gates.owner_id AND d.to_id = %(me)s AND d.revoked_at IS NULL
             AND (d.gate_id IS NULL OR d.gate_id = gates.id) AND d.starts_at <= clock_timestamp()
             AND coalesce(d.ends_at > clock_timestamp(), true)),
-    ARRAY(SELECT n.name FROM group_members m JOIN groups n ON n.id = m.group_id WHERE m.principal_id = %(me)s)
+    ARRAY(SELECT n.name FROM group_members m JOIN groups n ON n.id = m.group_id WHERE m.principal_id = %(me)s),
+    wfe_behind(%(me)s)
 FROM gates WHERE gates.id = %(gate)s AND gates.owner_id = %(owner)s AND coalesce(gates.run_id = %(run)s, true)
 """  # noqa: S608 - no input in it
 
@@ -152,16 +154,9 @@ class GateDecides(GateRows):
             row = await fetch_one(connection, _FACTS, given)
             if row is None:
                 raise missing(gate_id)
-            *columns, barred, now, votes, lenders, groups = row
+            *columns, barred, now, votes, lenders, groups, behind = row
             gate = gate_of([*columns, barred])
-            if fresh:
-                decider = Decider(
-                    principal_id=decider.principal_id,
-                    name=decider.name,
-                    kind=decider.kind,
-                    roles=decider.roles,
-                    groups=frozenset(groups),
-                )
+            decider = replace(decider, acts_for=behind, groups=frozenset(groups) if fresh else decider.groups)
             everybody = None
             if people and gate.status == "open" and gate.policy.reject_count > 1:
                 everybody = await approvers_of(connection, owner_id, gate)
@@ -294,17 +289,23 @@ async def approvers_of(connection: Connection, owner_id: UUID, gate: Gate) -> li
 
 def person_of(columns: Sequence[Any]) -> Decider:
     """Somebody of the store."""
-    principal, name, kind, roles, groups = columns
+    principal, name, kind, roles, groups, *more = columns
     return Decider(
-        principal_id=UUID(principal), name=name, kind=kind, roles=frozenset(roles), groups=frozenset(groups)
-    )  # fmt: skip
+        principal_id=UUID(principal),
+        name=name,
+        kind=kind,
+        roles=frozenset(roles),
+        groups=frozenset(groups),
+        acts_for=UUID(more[0]) if more and more[0] else None,
+    )
 
 
 def votes_of(text: str) -> tuple[Vote, ...]:
     """The votes of their JSON."""
     found = []
     for (
-        voter, name, kind, roles, groups, behalf_of, behalf_name, vote, branch, comment, reason_code, digest, via, at
+        voter, name, kind, roles, groups, behalf_of, behalf_name, vote, branch, comment, reason_code, digest, via, at,
+        behind,
     ) in msgspec.json.decode(text):  # fmt: skip
         person = Decider(
             principal_id=UUID(behalf_of or voter),
@@ -312,6 +313,7 @@ def votes_of(text: str) -> tuple[Vote, ...]:
             kind=kind,
             roles=frozenset(roles),
             groups=frozenset(groups),
+            acts_for=UUID(behind),
         )
         found.append(
             Vote(
