@@ -11,9 +11,10 @@ import msgspec
 from wfe_engine.plan import CONTAINERS, Block
 from wfe_engine.scopes import ROOT, UNDO, step_prefix
 from wfe_engine.state import ENDED, RunState, Scope, decode_state
-from wfe_engine.values import Record, asked_key, record_key
+from wfe_engine.values import Record, record_key
 
 from wfe_store.blobs import StoredBytes, load_blob, load_blobs, read_range, referred
+from wfe_store.load_gates import load_asked, load_withdrawn
 from wfe_store.pool import Connection, Row
 
 
@@ -138,7 +139,7 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
         large = await load_blobs(connection, references) if references else {}
         for loaded_run in loaded.values():
             if loaded_run.state.status in ENDED:
-                loaded_run.withdrawn = await _withdrawn(connection, loaded_run.run)
+                loaded_run.withdrawn = await load_withdrawn(connection, loaded_run.run)
             target = loaded_run.state.returning
             if loaded_run.state.rollbacks or target is not None:
                 loaded_run.asked = await load_asked(connection, loaded_run.run)
@@ -147,19 +148,6 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
     for run, blob in inputs:
         loaded[run].input = _decode(large[run, blob])
     return _complete(loaded, steps, large)
-
-
-async def _withdrawn(connection: Connection, run: UUID) -> frozenset[str]:
-    cursor = await connection.execute("SELECT id::text FROM gates WHERE run_id = %s AND status = 'withdrawn'", (run,))
-    return frozenset(gate for (gate,) in await cursor.fetchall())
-
-
-async def load_asked(connection: Connection, run: UUID) -> dict[str, str]:
-    """The newest gate of every approval step of a run that has asked, by `asked_key`."""
-    cursor = await connection.execute(
-        "SELECT path, iteration, id::text FROM gates WHERE run_id = %s ORDER BY created_at, id", (run,)
-    )
-    return {asked_key(path, iteration): gate for path, iteration, gate in await cursor.fetchall()}
 
 
 async def load_records(connection: Connection, run: UUID, seq: int, scopes: Mapping[str, Scope]) -> dict[str, Record]:

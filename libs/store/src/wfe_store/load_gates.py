@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from wfe_engine.commands import Note
+from wfe_engine.values import asked_key
 
 from wfe_store.pool import Connection
 
@@ -66,6 +67,20 @@ async def load_untold_gates(connection: Connection, run: UUID) -> list[ToldGate]
     """Those of a run's gates, the oldest decision first."""
     cursor = await connection.execute(_GATES.format(where=_UNTOLD), (run,))
     return _new(await cursor.fetchall())
+
+
+async def load_withdrawn(connection: Connection, run: UUID) -> frozenset[str]:
+    """Gates of a run that were withdrawn and not asked anew since."""
+    cursor = await connection.execute("SELECT id::text FROM gates WHERE run_id = %s AND status = 'withdrawn'", (run,))
+    return frozenset(gate for (gate,) in await cursor.fetchall())
+
+
+async def load_asked(connection: Connection, run: UUID) -> dict[str, str]:
+    """The newest gate of every approval step of a run that has asked, by `asked_key`."""
+    cursor = await connection.execute(
+        "SELECT path, iteration, id::text FROM gates WHERE run_id = %s ORDER BY created_at, id", (run,)
+    )
+    return {asked_key(path, iteration): gate for path, iteration, gate in await cursor.fetchall()}
 
 
 def _new(rows: Sequence[tuple[Any, ...]]) -> list[ToldGate]:
