@@ -97,3 +97,11 @@ def test_link_batch_preview_count_and_delegations(server, wfe, gate):
     assert "bob" in wfe("approvals", "delegations", "list").stdout
     server.on("DELETE", "/api/v1/delegations/d", one)
     assert wfe("approvals", "delegations", "revoke", "d").exit_code == 0
+
+
+def test_show_says_where_large_values_are_and_who_took_its_place(server, wfe, gate):
+    large = {"$blob": "ab" * 16, "bytes": 600_000}
+    gate.update({"payload": large, "diff_left_out": "too many bytes", "replaced_by": "gate-2"})
+    out = wfe("approvals", "show", server.RUN).stdout
+    for text in (f"600000 bytes; see them with: wfe runs blob {server.RUN}", "too many bytes", "asked anew: gate-2"):
+        assert text in out.replace("\n", " ").replace("  ", " ")

@@ -9,6 +9,7 @@ import pytest
 from wfe_engine import commands as cmd
 from wfe_engine.digests import approval_digest
 from wfe_engine.plan import Literal, MapOf, Node, Path
+from wfe_engine.values import MOST_BYTES
 
 decode = msgspec.json.decode
 
@@ -254,3 +255,23 @@ def test_a_retry_supersedes_the_gates_that_the_end_of_the_run_withdrew(make_run,
     second = [gate for gate, row in run.rows.gates.items() if row["status"] == "withdrawn"]
     run.do(cmd.Retry())
     assert sorted(run.decisions[-1].effects.superseded) == sorted(second), "of each retry the newest"
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "what", "code"),
+    [
+        ("approval", "payload", "approval's payload", "INPUT_TOO_LARGE"),
+        ("call", "input", "step's input", "INPUT_TOO_LARGE"),
+        ("set", "value", "step's output", "OUTPUT_TOO_LARGE"),
+    ],
+)
+def test_what_is_too_large_to_keep_is_refused_by_its_limit(make_run, make_step, kind, params, what, code):
+    fits = make_run(make_step("g", kind, params=gate(**{params: "x" * (MOST_BYTES - 200)}))).start()
+    assert fits.status != "failed"
+    run = make_run(make_step("g", kind, params=gate(**{params: "x" * MOST_BYTES}))).start()
+    assert (run.status, run.state.fault.code) == ("failed", code)
+    assert run.state.fault.details["limit"] == MOST_BYTES
+    assert what in run.state.fault.message
+    assert str(MOST_BYTES) in run.state.fault.message
+    assert run.rows.gates == {}
+    assert run.rows.dispatch == {}

@@ -14,6 +14,8 @@ import msgspec
 
 from wfe_engine.plan import Cel, Expression, ListOf, Literal, MapOf, Path, Text
 
+#: Bytes of JSON that a step's input, its output or a gate's payload may have.
+MOST_BYTES = 16 * 1024 * 1024
 #: The one key of the placeholder that stands for a sealed value, or for text made with one.
 SEALED = "$sealed"
 #: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.

@@ -284,8 +284,7 @@ class Batch:
         for g in effects.gates:
             policy = Policy.parse(g.policy.decode())
             agenda = _decode(g.agenda)
-            # What can be edited is edited where it lies.
-            payload = g.payload if policy.form.get("editable") else self._value(write.run, g.payload)
+            payload = self._value(write.run, g.payload)
             self.gates.add(
                 UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, payload, g.policy, g.digest,
                 write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at, g.on_expiry,

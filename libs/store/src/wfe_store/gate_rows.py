@@ -7,7 +7,7 @@ Every statement for a caller names the owner: another owner's gate is a missing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,9 @@ from uuid import UUID
 from sqlalchemy import ColumnClause, Select, bindparam, func, literal_column, null, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, Uuid
-from wfe_engine.errors import NotFound
+from wfe_engine.errors import NotFound, Unavailable
 
+from wfe_store.blobs import load_blobs, referred
 from wfe_store.gate import Decision, Gate
 from wfe_store.gate_policy import Decider, Policy
 from wfe_store.paging import Page, compiled, fetch_page
@@ -103,6 +104,29 @@ class GateRows:
         if row is None:
             raise missing(gate_id)
         return gate_of(row)
+
+    async def whole(self, *some: Gate) -> tuple[Gate, ...]:
+        """Gates with the payloads that are kept out of line.
+
+        Raises:
+            Unavailable: One of them is not there.
+        """
+        found: list[tuple[Gate, str, UUID]] = []
+        for gate in some:
+            for name, kept in (("payload", gate.payload), ("edited", gate.edited)):
+                blob = None if kept is None else referred(kept)
+                if blob is not None:
+                    found.append((gate, name, blob[0]))
+        if not found:
+            return some
+        async with self.database.connection() as connection:
+            large = await load_blobs(connection, {(gate.run_id, id_) for gate, _, id_ in found})
+        values: dict[UUID, dict[str, Any]] = {}
+        for gate, name, id_ in found:
+            if (gate.run_id, id_) not in large:
+                raise Unavailable(f"the payload of gate {gate.id} is not there", reason="PAYLOAD_MISSING")
+            values.setdefault(gate.id, {})[name] = large[gate.run_id, id_].decode()
+        return tuple(replace(gate, **values.get(gate.id, {})) for gate in some)
 
     async def some(self, owner_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Gate]:
         """Those of these gates the owner has."""
