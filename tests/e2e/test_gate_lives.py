@@ -376,6 +376,32 @@ async def test_a_preview_says_what_follows(sam, ada, people, run_of):
     assert found["reject", "fail"]["run"] == found["expire", "reject"]["run"] == "fails"
 
 
+async def test_a_preview_says_what_can_be_taken_back_and_what_a_rejection_takes_back(sam, ada, run_of):
+    run = await run_of("""
+  - id: reserve
+    call: {handler: echo, input: {room: 7}}
+    compensate: {http: {method: DELETE, url: "http://127.0.0.1:9/rooms/${{ steps.reserve.output.room }}"}}
+  - {id: g, approval: {title: t, approvers: {roles: [approver]}, expires: {after: 1h, then: reject}}}
+  - id: pay
+    http: {method: POST, url: "https://example.com/pay"}
+    compensate: {http: {method: POST, url: "https://example.com/refund"}}
+  - {id: mail, http: {method: POST, url: "https://example.com/mail"}}
+""")
+    (gate,) = await gates_of(sam, run)
+    preview = await ada.get(f"/api/v1/approvals/{gate['id']}/preview")
+    found = {
+        o["answer"]: [(s["path"], s["effect"], s["target"], s["undo"]) for s in o["steps"]] for o in preview["outcomes"]
+    }
+    assert found["approve"] == [
+        ("pay", "change", "POST https://example.com/pay", "yes"),
+        ("mail", "change", "POST https://example.com/mail", "no"),
+    ]  # fmt: skip
+    taken_back = [(path, effect, target) for path, effect, target, _ in found["reject"]]
+    assert [target for _, _, target in taken_back] == ["DELETE http://127.0.0.1:9/rooms/7"]
+    assert found["expire"] == found["reject"]
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+
+
 async def test_a_run_that_goes_back_behind_a_revision_has_what_was_done_again(stack, sam, ada, run_of):
     run = await run_of("""
   - {id: draft, call: {handler: echo, input: {why: "${{ revision.reason }}"}}}

@@ -105,3 +105,14 @@ def test_show_says_where_large_values_are_and_who_took_its_place(server, wfe, ga
     out = wfe("approvals", "show", server.RUN).stdout
     for text in (f"600000 bytes; see them with: wfe runs blob {server.RUN}", "too many bytes", "asked anew: gate-2"):
         assert text in out.replace("\n", " ").replace("  ", " ")
+
+
+def test_list_asks_for_what_it_is_told(server, wfe, gate):
+    words = ["--mine", "--claimed", "--risk", "low", "--template", "pay", "--status", "all", "--due", "2"]
+    assert "Publish?" in wfe("approvals", "list", *words, "--run", server.RUN).stdout
+    query = dict(server.asked[-1].query)
+    assert query.pop("due_before").endswith("Z")
+    assert query == {
+        "mine": "true", "claimed": "true", "risk": "low", "template": "pay", "status": "all", "limit": "50",
+        "offset": "0", "workflow_id": server.RUN,
+    }  # fmt: skip

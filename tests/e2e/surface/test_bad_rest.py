@@ -13,11 +13,12 @@ from typing import NamedTuple
 
 import pytest
 from bad_values import in_body, in_path, in_query
-from calls import CALLS, PUBLIC, SIGNED, Answer, Api, Things, filled, query_of, request_of, request_type
+from calls import CALLS, FORMS, PUBLIC, SIGNED, Answer, Api, Things, filled, query_of, request_of, request_type
 
 METHODS = sorted(CALLS)
-#: Without those whose every fault is a signature that is not right; the tests of hooks have them.
-WITH_BODY = sorted(method for method, call in CALLS.items() if call.body and method not in SIGNED)
+#: Without those whose every fault is a signature that is not right; the tests of hooks have them;
+#: and without forms.
+WITH_BODY = sorted(method for method, call in CALLS.items() if call.body and method not in SIGNED | FORMS)
 #: Seconds a refusal may take on a machine that is busy with other tests too.
 AT_ONCE = 15.0
 
