@@ -17,6 +17,9 @@ from wfe_gateway.api import PACKAGE, Binding, bindings, descriptors
 from wfe_gateway.openapi import document_file
 
 _JSON = "application/json"
+_HTML = "text/html; charset=utf-8"
+#: Calls whose body is a form, as pages send it.
+_FORMS = frozenset({"AnswerLink"})
 #: What makes these calls safe to repeat is a header, which no proto file can say.
 _TAKES_KEY = frozenset({"StartWorkflow", "ForkWorkflow", "RerunWorkflow", "SignalWorkflow"})
 _NEEDS_NO_KEY = frozenset({"SystemService", "CallbackService", "LinkService"})
@@ -172,7 +175,8 @@ def _operation(schemas: Schemas, binding: Binding) -> dict[str, Any]:
     if binding.body and binding.body != "*":
         # The body itself, byte for byte.
         comment = schemas.comment(binding.method.input_type, binding.body)
-        found["requestBody"] = {"required": True, "content": {_JSON: {"schema": {"description": comment}}}}
+        kind = "application/x-www-form-urlencoded" if binding.method.name in _FORMS else _JSON
+        found["requestBody"] = {"required": True, "content": {kind: {"schema": {"description": comment}}}}
     elif binding.body:
         schema = schemas.body(binding.method.input_type, binding.path_fields)
         named = schemas.components[schema["$ref"].rpartition("/")[2]]
@@ -208,8 +212,11 @@ def _parameters(schemas: Schemas, binding: Binding) -> list[dict[str, Any]]:
 def _responses(schemas: Schemas, binding: Binding, comment: str) -> dict[str, Any]:
     # The comment is where the API promises it, and what services and tests go by.
     status = "201" if "Answers 201" in comment else "200"
-    schema = schemas.answer(binding.method.output_type)
-    if binding.method.server_streaming:
+    page = binding.method.output_type == ".google.api.HttpBody"
+    schema = {"type": "string"} if page else schemas.answer(binding.method.output_type)
+    if page:
+        success = {"description": "A page.", "content": {_HTML: {"schema": schema}}}
+    elif binding.method.server_streaming:
         text = "Server-sent events; the data of each is one JSON object."
         success = {"description": text, "content": {"text/event-stream": {"schema": schema}}}
     else:

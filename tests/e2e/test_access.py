@@ -56,7 +56,7 @@ MAY: dict[str, str | None] = {
     **dict.fromkeys(("CreateHook", "ListHooks", "GetHook", "DeleteHook"), OPERATE),
     "ReceiveHook": None,
     # Its token is its credential.
-    **dict.fromkeys(("AnswerCallback", "GetLink", "DecideByLink"), None),
+    **dict.fromkeys(("AnswerCallback", "GetLink", "DecideByLink", "ShowLink", "AnswerLink"), None),
     "GetReadiness": None,
 }
 MODULES = [importlib.import_module(f"wfe.api.v1.{each.name}") for each in pkgutil.iter_modules(wfe.api.v1.__path__)]

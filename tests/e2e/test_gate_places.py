@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
-from e2e_runs import path_of, until
-from wfe_stack.rest import Rest
+from e2e_runs import path_of, refused, until
+from wfe_stack.rest import Refused, Rest
 from wfe_stack.testing_model import calls, model_server, says
 from wfe_stack.waiting import wait_for
 
@@ -112,6 +113,70 @@ steps:
     await sam.post(path_of(run["id"], "rollback"), {"snapshot_id": start_of_it})
     third = (await until(sam, run["id"], "waiting_approval"))["approvals"][2]
     assert third["replaces"] == second["id"], "one that was decided is followed as well"
+
+
+async def test_a_retry_supersedes_the_gate_it_asks_anew_whoever_still_decides_the_old_one(
+    sam: Rest, ada: Rest, store, start
+):
+    source = "name: gate-retried-{n}\nsteps: [{{id: g, approval: {{title: t, approvers: {{roles: [approver]}}}}}}]\n"
+    for _ in range(10):
+        run = (await start(source.format(n=next(NAMES))))["id"]
+        first = (await until(sam, run, "waiting_approval"))["approvals"][0]["id"]
+        await sam.post(path_of(run, "cancel"))
+        assert (await sam.get(path_of(run)))["approvals"][0]["status"] == "withdrawn"
+        late = [refused(ada.post(path_of(run, "approvals", first, what))) for what in ("approve", "reject") * 3]
+        refusals, _ = await asyncio.gather(asyncio.gather(*late), sam.post(path_of(run, "retry")))
+        assert {(one.status, one.reason) for one in refusals} == {(409, "GATE_CLOSED")}
+        asked = await until(sam, run, "waiting_approval")
+        old, new = asked["approvals"]
+        assert (old["status"], old["replaced_by"]) == ("superseded", new["id"])
+        assert (new["status"], new["replaces"], new["replaced_by"]) == ("open", first, "")
+        seen = await ada.get(f"/api/v1/approvals/{first}")
+        assert (seen["status"], seen["replaced_by"], seen["why_not_reason"]) == ("superseded", new["id"], "GATE_CLOSED")
+        assert new["id"] in seen["why_not"], "whoever has the old one in hand learns where it is asked now"
+        told = [(e["type"], e["data"]["approval"]) for e in asked["events"] if e["type"].startswith("approval.")]
+        assert told == [
+            ("approval.requested", first), ("approval.withdrawn", first), ("approval.superseded", first),
+            ("approval.requested", new["id"]),
+        ]  # fmt: skip
+        assert await store.state(run) == await store.folded(run)
+        assert await store.rows("SELECT 1 FROM gate_votes WHERE run_id = %s", run) == []
+        await ada.post(path_of(run, "approvals", new["id"], "approve"))
+        assert (await sam.wait_ended(run))["status"] == "completed"
+
+
+async def test_deciding_cancelling_and_retrying_at_once_tell_one_story(sam: Rest, ada: Rest, store, start):
+    source = "name: gate-raced-{n}\nsteps: [{{id: g, approval: {{title: t, approvers: {{roles: [approver]}}}}}}]\n"
+
+    async def told(call) -> str:
+        try:
+            await call
+        except Refused as refusal:
+            return f"{refusal.status} {refusal.reason}"
+        return "done"
+
+    for _ in range(20):
+        run = (await start(source.format(n=next(NAMES))))["id"]
+        first = (await until(sam, run, "waiting_approval"))["approvals"][0]["id"]
+        decided, cancelled, retried = await asyncio.gather(
+            told(ada.post(path_of(run, "approvals", first, "reject"))),
+            told(sam.post(path_of(run, "cancel"))),
+            told(sam.post(path_of(run, "retry"))),
+        )
+        found = await until(sam, run, lambda one: one["status"] in ("failed", "cancelled", "waiting_approval"))
+        gate = found["approvals"][0]
+        ends = [e["type"] for e in found["events"] if e["data"].get("approval") == first][1:]
+        assert {decided, cancelled, retried} <= {"done", "409 GATE_CLOSED", "409 RUN_STATE"}
+        if decided == "done":
+            assert (gate["status"], ends) == ("rejected", ["approval.rejected"])
+        else:
+            assert cancelled == "done"
+            assert ends == ["approval.withdrawn", "approval.superseded"][: 1 + (retried == "done")]
+            assert gate["status"] == ends[-1].partition(".")[2]
+        assert [one["replaces"] for one in found["approvals"][1:]] == [first] * (retried == "done")
+        assert await store.state(run) == await store.folded(run)
+        if found["status"] == "waiting_approval":
+            await sam.post(path_of(run, "cancel"))
 
 
 AGENT = """name: gate-agent-{n}

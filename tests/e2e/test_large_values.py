@@ -150,3 +150,86 @@ async def test_a_large_payload_of_a_gate_is_fetched_by_who_decides(sam: Rest, ad
     body = {"expected_digest": gate["digest"]}
     await ada.post(f"/api/v1/workflows/{run}/approvals/{gate['id']}/approve", body)
     assert (await until(sam, run, "completed"))["status"] == "completed"
+
+
+EDITED = """
+name: large-edited
+variables: {pad: {type: integer, required: true}}
+steps:
+  - {id: make, call: {handler: work, input: {seconds: 0, pieces: 1, bytes: "${{ vars.pad }}"}}}
+  - {id: draft, set: {why: "${{ revision.reason }}", text: "${{ steps.make.output.text }}"}}
+  - id: review
+    approval:
+      title: Send it?
+      approvers: {groups: [editors]}
+      revise: {step: draft, max_rounds: 2}
+      form: {editable: [/input/amount, /input/note]}
+  - id: send
+    call: {handler: echo, input: {amount: 5, note: "", why: "${{ steps.draft.output.why }}",
+           text: "${{ steps.draft.output.text }}"}}
+    approved_by: review
+  - {id: size, set: {size: "${{ size(steps.send.output.text) }}"}}
+"""
+
+
+async def gate_of(caller: Rest, run: str, round_: int = 0):
+    async with asyncio.timeout(60):
+        while True:
+            found = (await caller.get(f"/api/v1/workflows/{run}"))["approvals"]
+            if found and (found[-1]["status"], found[-1]["round"]) == ("open", round_):
+                return await caller.get(f"/api/v1/approvals/{found[-1]['id']}")
+            await asyncio.sleep(0.05)
+
+
+async def test_a_large_payload_is_edited_sent_back_compared_and_run_as_approved(sam: Rest, ada: Rest, publish, store):
+    run = (await sam.start({"template_id": await publish(EDITED), "input": {"pad": 400_000}}))["id"]
+    first = await gate_of(sam, run)
+    assert set(first["payload"]) == {"$blob", "bytes"}
+    preview = await ada.get(f"/api/v1/approvals/{first['id']}/preview")
+    assert next((s["path"], s["target"]) for s in preview["outcomes"][0]["steps"]) == ("send", "echo")
+    back = {"decision": "revise", "comment": "say why"}
+    await ada.post(f"/api/v1/approvals/{first['id']}/decide", back)
+    second = await gate_of(sam, run, 1)
+    seen = await ada.get(f"/api/v1/approvals/{second['id']}")
+    assert seen["diff"] == [{"op": "replace", "path": "/input/why", "value": "say why"}]
+    assert seen["diff_left_out"] == ""
+    note = "n" * 300_000
+    edits = [{"path": "/input/amount", "value": 4}, {"path": "/input/note", "value": note}]
+    path = f"/api/v1/approvals/{second['id']}/decide"
+    with pytest.raises(Refused) as refusal:
+        await ada.post(path, {"decision": "approve", "edits": [{"path": "/input/text", "value": ""}]})
+    assert refusal.value.status == 400
+    done = await ada.post(path, {"decision": "approve", "edits": edits, "expected_digest": seen["digest"]})
+    assert done["status"] == "approved"
+    expected = {"amount": 4, "note": note, "why": "say why", "text": "x" * 400_000}
+    assert await whole(ada, run, done["edited_payload"]) == {"handler": "echo", "input": expected}
+    patched = {one["path"]: one["value"] for one in await whole(ada, run, done["patch"])}
+    assert patched == {"/input/amount": 4, "/input/note": note}
+    sizes = await store.rows(
+        "SELECT octet_length(payload), octet_length(edited), octet_length(patch) FROM gates WHERE id = %s", second["id"]
+    )
+    assert all(size < 200 for size in sizes[0]), sizes
+    finished = await until(sam, run, "completed")
+    assert finished["status"] == "completed", finished["error"]
+    sent = next(step for step in finished["steps"] if step["path"] == "send")
+    assert await whole(sam, run, sent["output"]) == expected, "what ran is what was approved"
+    assert await store.state(run) == await store.folded(run)
+
+
+async def test_a_payload_beyond_the_limit_is_refused_and_a_diff_of_two_large_ones_says_why(
+    sam: Rest, ada: Rest, publish
+):
+    template = await publish(EDITED)
+    run = (await sam.start({"template_id": template, "input": {"pad": 9_000_000}}))["id"]
+    first = await gate_of(sam, run)
+    await ada.post(f"/api/v1/approvals/{first['id']}/decide", {"decision": "revise", "comment": "again"})
+    second = await gate_of(sam, run, 1)
+    assert "diff" not in second
+    assert "16777216" in second["diff_left_out"]
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+    limit = EDITED.replace("large-edited", "large-refused").replace('note: ""', 'note: "${{ steps.make.output.text }}"')
+    run = (await sam.start({"template_id": await publish(limit), "input": {"pad": 9_000_000}}))["id"]
+    failed = await until(sam, run, "failed")
+    assert failed["error"]["code"] == "INPUT_TOO_LARGE"
+    assert "16777216" in failed["error"]["message"]
+    assert failed["approvals"] == []

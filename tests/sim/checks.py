@@ -170,6 +170,10 @@ class Checker:
                 said = event.outcome if row["type"] == "approval.expired" else DECISIONS[row["type"]]
                 said = "branch" if getattr(event, "branch", "") else said
                 self.expect(taken == said, f"gate {event.approval}: the run was told {said}, decided was {taken}")
+            if row["type"] in ("approval.withdrawn", "approval.superseded"):
+                gate = self.tables["gates"].get(UUID(event.approval))  # None when it opened in the same decision
+                void = gate is None or gate["outcome"] is not None or row["type"].endswith(gate["status"])
+                self.expect(void, f"gate {event.approval}: {row['type']}, and it is {gate and gate['status']}")
             if isinstance(event, GateNoted):
                 self._noted(event, row)
             if row["type"] == "step.completed" and row["actor"] == "timer":

@@ -74,6 +74,13 @@ class GateTables:
             closed = {"status": status, "decided_at": gate["decided_at"] or now, "told_at": now, "next_at": None}
             self.put("gates", gate["id"], {**gate, **closed, "version": gate["version"] + 1})
 
+    def _put_superseded(self, rows: Any, now: float, _: Any) -> None:
+        for (id_,) in rows:
+            gate = self.get("gates", id_of(id_))
+            if gate is None or gate["status"] != "withdrawn":
+                raise Lost("withdrawn gates")
+            self.put("gates", gate["id"], {**gate, "status": "superseded", "version": gate["version"] + 1})
+
     def _put_told(self, rows: Any, now: float, _: Any) -> None:
         for (id_,) in rows:
             gate = self.get("gates", id_of(id_))

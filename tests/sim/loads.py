@@ -12,7 +12,7 @@ from wfe_engine.commands import Note
 from wfe_engine.plan import Block
 from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.scopes import UNDO
-from wfe_engine.state import Scope, decode_state
+from wfe_engine.state import ENDED, Scope, decode_state
 from wfe_engine.values import Record, asked_key, record_key
 from wfe_store import load
 from wfe_store.load import StoredEvent
@@ -51,6 +51,9 @@ def _load_runs(tables: Tables, wanted: list[UUID]) -> dict[UUID, load.LoadedRun]
                 ))  # fmt: skip
         for letter in run.state.mail:
             run.signals[letter.id] = tables["signals"][id_, UUID(letter.id)]["payload"].encode()
+        if run.state.status in ENDED:
+            gone = (g for g in tables["gates"].values() if g["run"] == id_ and g["status"] == "withdrawn")
+            run.withdrawn = frozenset(str(gate["id"]) for gate in gone)
         target = run.state.returning
         if run.state.rollbacks or target is not None:
             run.asked = _asked(tables, id_)

@@ -97,3 +97,22 @@ def test_link_batch_preview_count_and_delegations(server, wfe, gate):
     assert "bob" in wfe("approvals", "delegations", "list").stdout
     server.on("DELETE", "/api/v1/delegations/d", one)
     assert wfe("approvals", "delegations", "revoke", "d").exit_code == 0
+
+
+def test_show_says_where_large_values_are_and_who_took_its_place(server, wfe, gate):
+    large = {"$blob": "ab" * 16, "bytes": 600_000}
+    gate.update({"payload": large, "diff_left_out": "too many bytes", "replaced_by": "gate-2"})
+    out = wfe("approvals", "show", server.RUN).stdout
+    for text in (f"600000 bytes; see them with: wfe runs blob {server.RUN}", "too many bytes", "asked anew: gate-2"):
+        assert text in out.replace("\n", " ").replace("  ", " ")
+
+
+def test_list_asks_for_what_it_is_told(server, wfe, gate):
+    words = ["--mine", "--claimed", "--risk", "low", "--template", "pay", "--status", "all", "--due", "2"]
+    assert "Publish?" in wfe("approvals", "list", *words, "--run", server.RUN).stdout
+    query = dict(server.asked[-1].query)
+    assert query.pop("due_before").endswith("Z")
+    assert query == {
+        "mine": "true", "claimed": "true", "risk": "low", "template": "pay", "status": "all", "limit": "50",
+        "offset": "0", "workflow_id": server.RUN,
+    }  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from wfe_engine import effects as fx
 from wfe_engine.plan import CONTAINERS
-from wfe_engine.state import RunState, Scope
+from wfe_engine.state import ENDED, RunState, Scope
 from wfe_engine.values import Record, Values, asked_key, record_key
 
 
@@ -25,6 +25,9 @@ class Rows:
         for gate in effects.closed_gates:
             assert self.gates[gate.id]["status"] == "open"
             self.gates[gate.id]["status"] = gate.status
+        for old in effects.superseded:
+            assert self.gates[old]["status"] == "withdrawn"
+            self.gates[old]["status"] = "superseded"
         self.once(effects)
         for change in effects.changes:
             row = self.steps[change.no]
@@ -113,6 +116,8 @@ class Rows:
                 values.records[key] = Record(
                     status=row["status"], output=row["output"], error=row["error"], attempts=row["attempts"]
                 )
+        if state.status in ENDED:
+            values.withdrawn = frozenset(id_ for id_, gate in self.gates.items() if gate["status"] == "withdrawn")
         if state.rollbacks or state.returning is not None:
             values.asked = self.asked()
         if state.returning is not None:

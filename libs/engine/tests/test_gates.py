@@ -9,6 +9,7 @@ import pytest
 from wfe_engine import commands as cmd
 from wfe_engine.digests import approval_digest
 from wfe_engine.plan import Literal, MapOf, Node, Path
+from wfe_engine.values import MOST_BYTES
 
 decode = msgspec.json.decode
 
@@ -232,3 +233,45 @@ def test_what_was_sent_back_since_counts_as_it_was_when_the_run_is_back_after_un
     assert run.state.returning is None
     assert [opened.title for opened in decision.effects.gates] == ["first"]
     assert run.values.records["/draft"].value == {"text": "first"}
+
+
+def test_a_retry_supersedes_the_gates_that_the_end_of_the_run_withdrew(make_run, make_step):
+    run = make_run(
+        make_step("asked", "approval", needs=()),
+        make_step("decided", "approval", needs=()),
+        make_step("work", needs=()),
+    ).start()
+    asked, decided = run.live("asked").gate, run.live("decided").gate
+    run.gate("decided", "reject")
+    assert run.status == "failed"
+    assert run.rows.gates[asked]["status"] == "withdrawn"
+    run.rows.gates[decided]["status"] = "rejected"
+    effects = run.do(cmd.Retry()).effects
+    assert effects.superseded == [asked], "what was decided stays as it was decided"
+    assert sorted(gate.replaces for gate in effects.gates) == sorted([asked, decided])
+    told = [(event.TYPE, event.approval) for event, _ in run.log if event.TYPE.startswith("approval.superseded")]
+    assert told == [("approval.superseded", asked)]
+    run.do(cmd.Cancel())
+    second = [gate for gate, row in run.rows.gates.items() if row["status"] == "withdrawn"]
+    run.do(cmd.Retry())
+    assert sorted(run.decisions[-1].effects.superseded) == sorted(second), "of each retry the newest"
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "what", "code"),
+    [
+        ("approval", "payload", "approval's payload", "INPUT_TOO_LARGE"),
+        ("call", "input", "step's input", "INPUT_TOO_LARGE"),
+        ("set", "value", "step's output", "OUTPUT_TOO_LARGE"),
+    ],
+)
+def test_what_is_too_large_to_keep_is_refused_by_its_limit(make_run, make_step, kind, params, what, code):
+    fits = make_run(make_step("g", kind, params=gate(**{params: "x" * (MOST_BYTES - 200)}))).start()
+    assert fits.status != "failed"
+    run = make_run(make_step("g", kind, params=gate(**{params: "x" * MOST_BYTES}))).start()
+    assert (run.status, run.state.fault.code) == ("failed", code)
+    assert run.state.fault.details["limit"] == MOST_BYTES
+    assert what in run.state.fault.message
+    assert str(MOST_BYTES) in run.state.fault.message
+    assert run.rows.gates == {}
+    assert run.rows.dispatch == {}

@@ -165,6 +165,54 @@ async def test_the_person_behind_an_agent_and_his_delegate_started_the_run_too(w
     assert await world.say(gate, "pub") == "approved"
 
 
+async def act_for(database: Database, world: World, **whom: str) -> None:
+    async with database.connection() as connection:
+        for agent, person in whom.items():
+            await connection.execute(
+                "UPDATE principals SET acts_for = %s, kind = 'agent' WHERE id = %s",
+                (world.people[person], world.people[agent]),
+            )
+
+
+async def test_an_agent_does_not_approve_what_another_agent_of_the_same_person_started(
+    world: World, database: Database
+):
+    await act_for(database, world, ann="fin", fay="fin")
+    world.run = await add_run(database, world.owner, world.people["ann"])
+    gate = await add_gate(database, world.owner, world.run, world.people["ann"], policy=policy(FINANCE))
+    with pytest.raises(PermissionDenied) as raised:
+        await world.say(gate, "fay")
+    assert raised.value.reason == "SELF_APPROVAL"
+    assert (await world.gates.list(world.owner, Asked(mine=world.who("fay")), limit=9, offset=0)).total == 0
+    assert await world.say(gate, "pub") == "approved"
+
+
+@pytest.mark.parametrize(("first", "second"), [("fin", "fay"), ("fay", "fin")])
+async def test_a_person_and_his_agent_are_one_of_the_two_it_takes(world: World, database: Database, first, second):
+    await act_for(database, world, fay="fin")
+    gate = await world.open(policy({**FINANCE, "count": 2}, reject={"count": 2}))
+    assert await world.say(gate, first) == "open"
+    with pytest.raises(StateConflict) as raised:
+        await world.say(gate, second)
+    assert raised.value.reason == "COUNTED_ALREADY"
+    assert await world.say(gate, "both") == "approved"
+    other = await world.open(policy({**FINANCE, "count": 2}, reject={"count": 2}))
+    assert await world.say(other, first, "reject") == "open"
+    assert await world.say(other, second, "reject") == "open", "two voices of one person reject once"
+    assert await world.say(other, "pub", "reject") == "rejected"
+
+
+async def test_who_was_excluded_does_not_come_in_by_his_agent(world: World, database: Database):
+    await act_for(database, world, fay="fin")
+    first = await world.open(policy(FINANCE))
+    assert await world.say(first, "fin") == "approved"
+    second = await world.open(policy(FINANCE, exclude=["previous_approvers"]))
+    with pytest.raises(PermissionDenied) as raised:
+        await world.say(second, "fay")
+    assert raised.value.reason == "ALREADY_APPROVED"
+    assert await world.say(second, "both") == "approved"
+
+
 async def test_previous_approvers_and_the_publisher_can_be_excluded(world: World, database: Database):
     first = await world.open(policy(FINANCE))
     await world.say(first, "fin")

@@ -112,5 +112,6 @@ def test_everything_has_words():
 
 def test_only_readiness_and_calls_with_their_own_proof_need_no_key():
     open_to_all = {name for name, (_, _, operation) in OPERATIONS.items() if operation.get("security") == []}
-    assert open_to_all == {"AnswerCallback", "GetReadiness", "GetLink", "DecideByLink", "ReceiveHook"}
+    links = {"GetLink", "DecideByLink", "ShowLink", "AnswerLink"}
+    assert open_to_all == {"AnswerCallback", "GetReadiness", "ReceiveHook", *links}
     assert DOCUMENT["security"] == [{"bearerAuth": []}]

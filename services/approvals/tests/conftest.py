@@ -157,3 +157,10 @@ async def receivers() -> AsyncIterator[Receivers]:
     """A web server of other systems."""
     async with Receivers() as running:
         yield running
+
+
+@pytest.fixture
+async def links(world: World) -> AsyncIterator[approval_service_pb2_grpc.LinkServiceStub]:
+    """Calls without credentials."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}") as channel:
+        yield approval_service_pb2_grpc.LinkServiceStub(channel)

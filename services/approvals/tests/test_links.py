@@ -9,40 +9,12 @@ from typing import Any
 import grpc
 import pytest
 from wfe.api.v1 import approval_service_pb2 as pb
-from wfe.api.v1 import approval_service_pb2_grpc
 from wfe_servicekit.testing import refused
 from wfe_store.pool import fetch_all, fetch_one
 
+from .link_calls import everything, issue, sql
+
 CODE = grpc.StatusCode
-
-
-@pytest.fixture
-async def links(world: Any) -> Any:
-    """Calls without credentials."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}") as channel:
-        yield approval_service_pb2_grpc.LinkServiceStub(channel)
-
-
-async def issue(world: Any, gate: uuid.UUID, by: str = "root", to: str = "ada", **more: Any) -> str:
-    made = await world.approvals.IssueLink(
-        pb.IssueLinkRequest(approval_id=str(gate), to=to, **more), metadata=await world.as_(by)
-    )
-    assert made.path.startswith("/api/v1/links/wfl_")
-    return str(made.path.rpartition("/")[2])
-
-
-async def sql(world: Any, statement: str, *given: Any) -> None:
-    async with world.database.connection() as connection:
-        await connection.execute(statement, given)
-
-
-async def everything(world: Any) -> list[Any]:
-    """All that a look could have changed."""
-    async with world.database.connection() as connection:
-        return [
-            await fetch_all(connection, f"SELECT t::text FROM {table} t ORDER BY 1")
-            for table in ("gates", "gate_votes", "gate_notes", "gate_links", "runs")
-        ]
 
 
 async def test_a_thousand_looks_change_nothing_and_one_decision_is_taken(world: Any, links: Any) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from standardwebhooks import Webhook as Library
+from standardwebhooks.webhooks import WebhookVerificationError
 from wfe_approvals.webhooks.signing import (
     Signer,
     check_secret,
@@ -135,3 +136,57 @@ def test_secrets_of_others():
         with pytest.raises(InvalidInput):
             check_secret(bad)
     assert 24 <= len(base64.b64decode(fresh_key("v1").secret.removeprefix("whsec_"))) <= 64
+
+
+def _now() -> dict[str, str]:
+    return {f"webhook-{name.removeprefix('message_')}": value for name, value in call().items()}
+
+
+@pytest.mark.parametrize(
+    ("shape", "good"),
+    [
+        ("{0}", True),
+        ("v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= v2,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc= {0}", True),
+        ("{0} v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=", True),
+        ("v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=", False),
+        ("v1,dawfeoifkpqwoekfpqoekf", False),
+        ("v1a,{1} {0}", True),
+        ("v2,{1}", False),
+        ("{1}", False),
+    ],
+)
+def test_our_verdict_on_a_signature_is_the_librarys(shape, good):
+    headers = _now()
+    valid = headers["webhook-signature"]
+    headers["webhook-signature"] = shape.format(valid, valid.partition(",")[2])
+    for payload, verdict in ((BODY, good), (BODY + " ", False)):
+        found = []
+        for verify in (_ours, _the_librarys):
+            try:
+                verify(payload, headers)
+            except (Unauthenticated, WebhookVerificationError, ValueError):  # it stumbles over what is no signature
+                found.append(False)
+            else:
+                found.append(True)
+        assert found == [verdict, verdict]
+
+
+@pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
+def test_neither_takes_a_call_without_one_of_its_headers(name):
+    headers = {key: value for key, value in _now().items() if key != name}
+    with pytest.raises(Unauthenticated):
+        _ours(BODY, headers)
+    with pytest.raises(WebhookVerificationError):
+        _the_librarys(BODY, headers)
+
+
+def _ours(body: str, headers: dict[str, str]) -> None:
+    given = {
+        name: headers.get(f"webhook-{name.removeprefix('message_')}")
+        for name in ("message_id", "timestamp", "signature")
+    }
+    verify_standard(SECRET, body.encode(), **given)
+
+
+def _the_librarys(body: str, headers: dict[str, str]) -> None:
+    Library(SECRET).verify(body, headers)

@@ -101,11 +101,15 @@ async def test_days_of_failure_disable(start, receivers: Receivers) -> None:
     world = await start(webhook_patience_days=1e-6, webhook_schedule=(0, 0.3, 0.3, 0.3))
     receivers.answer("/a", 500)
     made = await subscribe(world, f"{receivers.url}/a", "run.*")
+    await subscribe(world, f"{receivers.url}/b", "webhook.disabled")
     await happen(world)
     async with asyncio.timeout(15):
         while (found := await look(world, made.id)).status == "enabled":
             await asyncio.sleep(0.05)
     assert found.disabled_reason == "failing"
+    (call,) = await receivers.wait("/b", 1)
+    told = call.event["data"]["webhook"]
+    assert (call.event["type"], told["id"], told["reason"]) == ("webhook.disabled", made.id, "failing")
 
 
 async def test_what_is_pending_of_a_disabled_webhook_ends_and_can_be_sent_again(start, receivers: Receivers) -> None:

@@ -70,9 +70,13 @@ steps:
       expires: {{after: 24h, then: reject}}
       risk: low
 """
-PUBLIC = frozenset({"GetReadiness", "AnswerCallback", "GetLink", "DecideByLink", "ReceiveHook"})
+PUBLIC = frozenset(
+    {"GetReadiness", "AnswerCallback", "GetLink", "DecideByLink", "ShowLink", "AnswerLink", "ReceiveHook"}
+)
 #: Calls that another system makes, with a body of its own and a signature over it: all that is wrong with them is 401.
 SIGNED = frozenset({"ReceiveHook"})
+#: Calls whose body is the form of a page. What is wrong with forms and what links refuse is in the tests of pages.
+FORMS = frozenset({"AnswerLink"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class Things:
 
     def headers(self, method: str) -> dict[str, str]:
         """What the sample needs beside its credentials: of a signed call the signature, as GitHub makes it."""
+        if method in FORMS:
+            return {"content-type": "application/x-www-form-urlencoded"}
         if method not in SIGNED:
             return {}
         body = base64.b64decode(self.fields(method)["body"]["data"])
@@ -278,7 +284,7 @@ def request_of(method: str, fields: Fields) -> tuple[str, str, bytes | None]:
     call = CALLS[method]
     rest = {name: value for name, value in fields.items() if name not in call.path_fields}
     target = filled(call.path, fields)
-    if method in SIGNED:
+    if method in SIGNED | FORMS:
         return call.verb, target, base64.b64decode(rest["body"]["data"])
     if call.body:
         return call.verb, target, json.dumps(rest).encode()

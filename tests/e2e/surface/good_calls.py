@@ -141,6 +141,16 @@ SAMPLES: dict[str, Sample] = {
     "DecideByLink": Sample(
         fields={"token": "$link", "decision": "approve", "comment": "fine", "outcome": "", "reason_code": ""}
     ),
+    "ShowLink": Sample(fields={"token": "$link"}),
+    "AnswerLink": Sample(
+        fields={
+            "token": "$link",
+            "body": {
+                "content_type": "application/x-www-form-urlencoded",
+                "data": base64.b64encode(b"decision=approve&comment=fine").decode(),
+            },
+        }
+    ),
     "CreateTemplate": Sample(fields={"source": "$new_source"}),
     "UpdateTemplate": Sample(fields={**_TEMPLATE, "source": "$source"}),
     "ValidateTemplate": Sample(fields={"source": "$source"}),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from wfe_cli import show
-from wfe_cli.approvals import APPROVER, Comment, Gate, find
+from wfe_cli.approvals import APPROVER, Comment, Gate, find, from_now
 from wfe_cli.approvals import app as app
 from wfe_cli.commands import AsJson, AsPerson, command, target
 from wfe_cli.faults import UsageFault
@@ -56,7 +55,7 @@ async def delegate(approval: Gate, to: str, reason: Why = "", as_: AsPerson = No
 @command(app, "extend")
 async def extend(approval: Gate, hours: Hours, reason: Why, as_: AsPerson = None, json: AsJson = False) -> None:
     """Move the deadline to so many hours from now."""
-    until = _in(hours)
+    until = from_now(hours)
     await _act(approval, "extend", {"until": until, "reason": reason}, as_, json, f"extended until {until}")
 
 
@@ -96,6 +95,7 @@ async def batch(
     decision: Annotated[str, typer.Argument(help="approve or reject.")],
     approvals: Annotated[list[str], typer.Argument(help="Ids; all of one step.")],
     comment: Comment = "",
+    reason_code: Annotated[str, typer.Option(help="One of their reasons, when they are rejected.")] = "",
     as_: AsPerson = None,
     json: AsJson = False,
 ) -> None:
@@ -107,7 +107,7 @@ async def batch(
         for approval in approvals:
             gate = await rest.get(f"/api/v1/approvals/{approval}")
             items.append({"approval_id": gate["id"], "digest": gate["digest"]})
-        body = {"items": items, "decision": decision, "comment": comment}
+        body = {"items": items, "decision": decision, "comment": comment, "reason_code": reason_code}
         answer = await rest.call("POST", "/api/v1/approvals/decide", body=body, repeat=True)
     if json:
         show.print_json(answer)
@@ -154,7 +154,7 @@ async def create_delegation(
     json: AsJson = False,
 ) -> None:
     """Let somebody decide in your place for a while."""
-    body = {"delegate": to, "delegator": delegator, "ends_at": _in(hours), "reason": reason}
+    body = {"delegate": to, "delegator": delegator, "ends_at": from_now(hours), "reason": reason}
     async with target().caller(as_, APPROVER) as rest:
         made = await rest.call("POST", "/api/v1/delegations", body=body, repeat=False)
     if json:
@@ -172,7 +172,3 @@ async def revoke_delegation(delegation: str, as_: AsPerson = None, json: AsJson 
         show.print_json(ended)
     else:
         show.console().print(f"{ended['delegate']} decides for {ended['delegator']} no more")
-
-
-def _in(hours: float) -> str:
-    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")

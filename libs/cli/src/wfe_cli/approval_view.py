@@ -21,10 +21,12 @@ def approval_view(gate: dict[str, Any]) -> RenderableType:
     if gate.get("body"):
         parts.append(Text(gate["body"]))
     parts += [
-        Text(f"{name.replace('_', ' ')}: {json.dumps(gate[name], indent=2, ensure_ascii=False)}")
-        for name in ("payload", "edited_payload", "diff")
+        Text(f"{name.replace('_', ' ')}: {_value(gate, name)}")
+        for name in ("payload", "edited_payload", "diff", "form_values")
         if name in gate
     ]
+    if gate.get("diff_left_out"):
+        parts.append(Text(f"no diff: {gate['diff_left_out']}"))
     quorum = gate.get("quorum") or {}
     parts += [
         Text(f"{block.get('have', 0)} of {block['need']} from {show.approvers(block.get('who') or {})}")
@@ -39,8 +41,17 @@ def approval_view(gate: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"  {vote['name']}{behalf} {vote['vote']}{void}{said}"))
     if gate.get("expires_at"):
         parts.append(Text(f"{gate['on_expiry']} at {show.moment(gate['expires_at'])}"))
+    if gate.get("replaced_by"):
+        parts.append(Text(f"asked anew: {gate['replaced_by']}", style="yellow"))
     if gate.get("nobody_can"):
         parts.append(Text("nobody can approve it as it is", style="red"))
     parts.append(Text("you may decide it" if gate.get("can_decide") else gate.get("why_not", ""), style="dim"))
     parts.append(Text(f"digest {gate['digest']}", style="dim"))
     return Group(*parts)
+
+
+def _value(gate: dict[str, Any], name: str) -> str:
+    value = gate[name]
+    if isinstance(value, dict) and set(value) == {"$blob", "bytes"}:
+        return f"{value['bytes']} bytes; see them with: wfe runs blob {gate['workflow_id']} {value['$blob']}"
+    return json.dumps(value, indent=2, ensure_ascii=False)

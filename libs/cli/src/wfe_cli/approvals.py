@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -31,6 +32,7 @@ async def list_approvals(
     risk: Annotated[str | None, typer.Option(help="Only of this risk: low, medium or high.")] = None,
     template: Annotated[str | None, typer.Option(help="Only of runs of this template.")] = None,
     claimed: Annotated[bool, typer.Option("--claimed", help="Only those the caller has claimed.")] = False,
+    due: Annotated[float | None, typer.Option(help="Only those that expire within so many hours.")] = None,
     limit: Annotated[int, typer.Option(help="At most 200.")] = 50,
     offset: Annotated[int, typer.Option(help="Approvals to pass over.")] = 0,
     as_: AsPerson = None,
@@ -46,6 +48,7 @@ async def list_approvals(
             risk=risk,
             template=template,
             claimed=claimed or None,
+            due_before=None if due is None else from_now(due),
             limit=limit,
             offset=offset,
         )
@@ -165,6 +168,11 @@ async def find(rest: Rest, approval: str) -> dict[str, Any]:
         raise UsageFault(f"the run has {len(opened)} open approvals; name one of {ids}")
     found: dict[str, Any] = opened[0] if opened else await rest.get(f"/api/v1/approvals/{quote(approval, safe='')}")
     return found
+
+
+def from_now(hours: float) -> str:
+    """The moment so many hours from now, as the API has it."""
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
 
 
 def parsed(text: str, option: str) -> Any:

@@ -18,9 +18,10 @@ from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
 from wfe_engine.state import STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block, owner_fails
-from wfe_engine.values import ExpressionFault, Record, truth
+from wfe_engine.values import MOST_BYTES, ExpressionFault, Record, truth
 
 BAD_INPUT = "BAD_INPUT"
+INPUT_TOO_LARGE, OUTPUT_TOO_LARGE = "INPUT_TOO_LARGE", "OUTPUT_TOO_LARGE"
 #: Events one decision may bring about; what is left after that many is decided next, from the committed state.
 MOST_EVENTS = 500
 #: Number of the timer that makes a run go on with what was left.
@@ -154,9 +155,21 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
     if node.kind in WORK:
         if recorded is None and node.kind in REQUEST:
             params = REQUEST[node.kind](turn, scope, params)
-        _dispatch(turn, scope, node, no, encode(params), recorded is not None, edited)
+        request = encode(params)
+        if (large := too_large(node, request, "step's input", INPUT_TOO_LARGE)) is not None:
+            fail_entering(turn, scope, node, no, large)
+        else:
+            _dispatch(turn, scope, node, no, request, recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)
+
+
+def too_large(node: Node, data: bytes, what: str, code: str) -> Fault | None:
+    """Why a value cannot be kept; None when it can."""
+    if len(data) <= MOST_BYTES:
+        return None
+    message = f"the {what} has {len(data)} bytes as JSON, at most {MOST_BYTES} are kept"
+    return Fault(code=code, message=message, step=node.path, details={"bytes": len(data), "limit": MOST_BYTES})
 
 
 def _skip(turn: Turn, scope: str, node: Node, no: int) -> None:
@@ -216,6 +229,9 @@ def fail_entering(turn: Turn, scope: str, node: Node, no: int, fault: Fault, giv
 def start_container(turn: Turn, scope: str, node: Node, no: int, params: Any, of: int = 0) -> None:
     """A step with blocks is entered; its blocks are opened once the decision comes to look at it."""
     given = encode(params)
+    if (fault := too_large(node, given, "step's input", INPUT_TOO_LARGE)) is not None:
+        fail_entering(turn, scope, node, no, fault)
+        return
     turn.emit(ev.StepStarted(step=node.path, no=no, i=node.index, scope=scope, kind=node.kind, of=of))
     turn.row(scope, node, no, STEP_RUNNING, input=given)
     turn.enter(no, given, params)

@@ -222,6 +222,7 @@ class Effects(msgspec.Struct, kw_only=True):
 
     Attributes:
         timers: Moment by step number; None takes the timer away.
+        superseded: Gates that were withdrawn and are asked anew.
         told: Gates whose decision the run has taken in.
         children: Wishes for child runs; the last one of a step counts.
         noted: Gates and the number up to which the run has taken in their notes.
@@ -242,6 +243,7 @@ class Effects(msgspec.Struct, kw_only=True):
     timers: dict[int, float | None] = {}
     gates: list[GateRow] = []
     closed_gates: list[GateClose] = []
+    superseded: list[str] = []
     told: list[str] = []
     noted: list[tuple[str, int]] = []
     revised: list[Revised] = []

@@ -14,6 +14,8 @@ import msgspec
 
 from wfe_engine.plan import Cel, Expression, ListOf, Literal, MapOf, Path, Text
 
+#: Bytes of JSON that a step's input, its output or a gate's payload may have.
+MOST_BYTES = 16 * 1024 * 1024
 #: The one key of the placeholder that stands for a sealed value, or for text made with one.
 SEALED = "$sealed"
 #: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.
@@ -83,12 +85,13 @@ class Values:
         inputs: Recorded inputs of steps that have rows but have not completed, by number.
         gates: The last gate of such steps, by number.
         signals: Payloads of the signals no step has taken yet, by id; JSON bytes.
+        withdrawn: Of a run that has ended, the gates that were withdrawn.
         asked: The last gate of approval steps the run went back behind, by `asked_key`.
         then: Of a run that takes back what its steps did before it goes back to a snapshot: the records as of that
             snapshot. None for those of now.
     """
 
-    __slots__ = ("_decoded", "asked", "gates", "inputs", "records", "run", "signals", "then", "vars")
+    __slots__ = ("_decoded", "asked", "gates", "inputs", "records", "run", "signals", "then", "vars", "withdrawn")
 
     def __init__(
         self,
@@ -104,6 +107,7 @@ class Values:
         self.inputs = {} if inputs is None else inputs
         self.gates = {} if gates is None else gates
         self.signals: dict[str, bytes] = {}
+        self.withdrawn: frozenset[str] = frozenset()
         self.asked: dict[str, str] = {}
         self.then: dict[str, Record] | None = None
         self._decoded: dict[int, Any] = {}

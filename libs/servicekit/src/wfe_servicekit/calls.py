@@ -11,7 +11,7 @@ from uuid import UUID
 
 from wfe_engine.errors import Unauthenticated
 
-__all__ = ["Call", "Caller", "acting_as", "current_call", "current_caller", "header", "http_status"]
+__all__ = ["Call", "Caller", "acting_as", "current_call", "current_caller", "header", "http_headers", "http_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,7 @@ class Call:
         metadata: Request metadata as gRPC gives it: pairs, names in lower case.
         caller: Who calls; None until authenticated and for public methods.
         http_status: Status the answer shall have over REST; 0 for the usual one.
+        http_headers: Headers the answer shall have over REST beside the usual ones.
         task: The task that answers.
         expires: When the deadline is, on the loop's clock; 0 for none.
         expired: True once the deadline cancelled the task.
@@ -54,13 +55,25 @@ class Call:
         counted: It counts among the streams of its caller's owner.
     """
 
-    __slots__ = ("caller", "counted", "expired", "expires", "http_status", "metadata", "method", "shed", "task")
+    __slots__ = (
+        "caller",
+        "counted",
+        "expired",
+        "expires",
+        "http_headers",
+        "http_status",
+        "metadata",
+        "method",
+        "shed",
+        "task",
+    )
 
     def __init__(self, method: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> None:
         self.method = method
         self.metadata = metadata
         self.caller: Caller | None = None
         self.http_status = 0
+        self.http_headers: tuple[tuple[str, str], ...] = ()
         self.task: asyncio.Task[object] | None = None
         self.expires = 0.0
         self.expired = False
@@ -107,10 +120,17 @@ def header(name: str) -> str | None:
 
 
 def http_status(status: int) -> None:
-    """Say which HTTP status a success has over REST, e.g. 201. For unary methods; gRPC clients see none."""
+    """Say which HTTP status an answer has over REST, e.g. 201. For unary methods; gRPC clients see none."""
     call = call_var.get()
     if call is not None:
         call.http_status = status
+
+
+def http_headers(*headers: tuple[str, str]) -> None:
+    """Say which headers an answer has over REST; names in lower case. For unary methods; gRPC clients see none."""
+    call = call_var.get()
+    if call is not None:
+        call.http_headers += headers
 
 
 @contextmanager

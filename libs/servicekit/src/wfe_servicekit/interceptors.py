@@ -254,9 +254,10 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     raise _too_large(raw, most)
                 response = serialize(await behaviour(_parsed(raw, parse), context))
                 deadlines.discard(call)
-                if call.http_status and call.rest:
+                if (call.http_status or call.http_headers) and call.rest:
                     # A batch of its own, about 60 µs; gRPC clients have no use for it.
-                    await context.send_initial_metadata((("x-http-status", str(call.http_status)),))
+                    status = (("x-http-status", str(call.http_status)),) if call.http_status else ()
+                    await context.send_initial_metadata((*status, *call.http_headers))
                 return response
             except BaseException as error:
                 deadlines.discard(call)

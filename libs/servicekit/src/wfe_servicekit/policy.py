@@ -92,7 +92,7 @@ POLICY: Final[Policy] = {
     **_rows("ApprovalService", _OPERATE | _DECIDE, "ExtendApproval", "RemindApproval"),
     **_rows("ApprovalService", _BREAK_GLASS, "BypassApproval"),
     # The token is the credential.
-    **_rows("LinkService", PUBLIC, "GetLink", "DecideByLink"),
+    **_rows("LinkService", PUBLIC, "GetLink", "DecideByLink", "ShowLink", "AnswerLink"),
     **_rows("IdentityService", AUTHENTICATED, "GetSelf"),
     **_rows(
         "IdentityService",

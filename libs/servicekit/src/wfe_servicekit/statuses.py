@@ -42,6 +42,7 @@ __all__ = [
     "RequestTooLarge",
     "Unimplemented",
     "WireError",
+    "http_status_of",
     "wire_error",
 ]
 
@@ -101,6 +102,26 @@ _TABLE: Mapping[type[BaseException], _Row] = {
     DeadlineExceeded: _Row(grpc.StatusCode.DEADLINE_EXCEEDED),
     Unimplemented: _Row(grpc.StatusCode.UNIMPLEMENTED),
 }
+
+
+#: As the gateway has them; what is not here has a status of its own in the table.
+_HTTP = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+}
+
+
+def http_status_of(error: WfeError) -> int:
+    """The HTTP status the error has over REST, for answers that tell of it in their own way."""
+    row = next((_TABLE[cls] for cls in type(error).__mro__ if cls in _TABLE), None)
+    return 500 if row is None else row.http_status or _HTTP[row.code]
 
 
 class WireError(NamedTuple):

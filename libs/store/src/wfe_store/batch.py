@@ -136,6 +136,7 @@ class Batch:
         self.copies = Rows(sql.COPIES)
         self.blobs = Rows(sql.BLOBS)
         self.gates_off = Rows(gate_sql.GATES_OFF)
+        self.superseded = Rows(gate_sql.SUPERSEDED)
         self.changes = Rows(sql.CHANGES)
         self.again = Rows(sql.AGAIN)
         self.finished = Rows(sql.FINISHED)
@@ -164,11 +165,11 @@ class Batch:
     def parts(self) -> list[Rows]:
         """Those that have rows, in the order of locks: runs first, then what hangs on them."""
         every = (
-            self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.blobs, self.gates_off, self.changes,
-            self.again, self.finished, self.rolled_back, self.undone, self.revised, self.steps, self.redispatch,
-            self.dispatch, self.hold, self.release, self.timers_off, self.timers, self.gates, self.told, self.noted,
-            self.signals, self.children_done, self.children, self.children_begun, self.children_ended, self.snapshots,
-            self.events, self.outbox,
+            self.runs, self.keys, self.new_runs, self.sealed, self.copies, self.blobs, self.gates_off, self.superseded,
+            self.changes, self.again, self.finished, self.rolled_back, self.undone, self.revised, self.steps,
+            self.redispatch, self.dispatch, self.hold, self.release, self.timers_off, self.timers, self.gates,
+            self.told, self.noted, self.signals, self.children_done, self.children, self.children_begun,
+            self.children_ended, self.snapshots, self.events, self.outbox,
         )  # fmt: skip
         return [part for part in every if part.rows]
 
@@ -283,8 +284,7 @@ class Batch:
         for g in effects.gates:
             policy = Policy.parse(g.policy.decode())
             agenda = _decode(g.agenda)
-            # What can be edited is edited where it lies.
-            payload = g.payload if policy.form.get("editable") else self._value(write.run, g.payload)
+            payload = self._value(write.run, g.payload)
             self.gates.add(
                 UUID(g.id), run, g.no, write.owner, g.path, g.iteration, g.title, g.body, payload, g.policy, g.digest,
                 write.started_by, UUID(g.replaces) if g.replaces else None, g.expires_at, g.on_expiry,
@@ -293,6 +293,8 @@ class Batch:
             )  # fmt: skip
         for close in effects.closed_gates:
             self.gates_off.add(UUID(close.id), close.status, close.decided)
+        for gate in effects.superseded:
+            self.superseded.add(UUID(gate))
         for gate in effects.told:
             self.told.add(UUID(gate))
         for gate, upto in effects.noted:

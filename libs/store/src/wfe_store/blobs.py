@@ -15,8 +15,6 @@ from wfe_store.pool import Connection, fetch_all, fetch_one
 
 #: Bytes of JSON that still stand in a row.
 INLINE_BYTES = 256 * 1024
-#: Bytes a value may have.
-MOST_BYTES = 16 * 1024 * 1024
 #: Bytes of a part; all but the last are as long.
 PART_BYTES = 512 * 1024
 

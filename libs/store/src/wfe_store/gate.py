@@ -68,6 +68,7 @@ class Gate:
         reason_code: Of the closing vote.
         decided_via: vote, link, batch, bypass, expiry or unreachable; empty while open.
         claimed_by, claimed_at: Who is at it.
+        replaced_by: The gate that follows it, the other end of `replaces`; None while there is none.
         overdue: Open, past its deadline, and not yet closed by the expiry loop; cannot be decided any more.
         barred: Why the one who asks may not decide though he is named; see wfe_gate_bars. None when nothing does, or
             when it was not asked.
@@ -113,6 +114,7 @@ class Gate:
     decided_via: str
     claimed_by: UUID | None
     claimed_at: datetime | None
+    replaced_by: UUID | None
     overdue: bool
     barred: str | None = None
 
@@ -155,14 +157,16 @@ class Gate:
                 status=status,
                 opens_at=self.opens_at.isoformat() if self.opens_at else "",
             )
+        anew = f"; it is asked anew as {self.replaced_by}" if self.replaced_by else ""
         return StateConflict(
-            f"the gate is closed: {status}",
+            f"the gate is closed: {status}{anew}",
             reason="GATE_CLOSED",
             gate_id=self.id,
             status=status,
             decision=self.outcome or "",
             decided_by=self.decided_by or "",
             decided_at=self.decided_at.isoformat() if self.decided_at else "",
+            replaced_by=self.replaced_by or "",
         )
 
     def claimed_from(self, principal_id: UUID, now: datetime) -> StateConflict | None:

@@ -14,6 +14,7 @@ import msgspec
 from psycopg import errors
 from wfe_engine.errors import Unavailable
 
+from wfe_store.blobs import out_of_line
 from wfe_store.gate import Decision, Gate
 from wfe_store.gate_policy import Decider
 from wfe_store.gate_quorum import Vote
@@ -27,9 +28,10 @@ TRIES = 50
 MOST_PEOPLE = 2000
 
 _PERSON = """json_build_array(p.id, p.name, p.kind, p.roles, ARRAY(SELECT n.name FROM group_members m
-    JOIN groups n ON n.id = m.group_id WHERE m.principal_id = p.id))"""
+    JOIN groups n ON n.id = m.group_id WHERE m.principal_id = p.id), p.acts_for)"""
 _VOTES = """SELECT coalesce(json_agg(json_build_array(v.principal_id, v.name, v.kind, v.roles, v.groups, v.behalf_of,
-    v.behalf_name, v.vote, v.branch, v.comment, v.reason_code, v.digest, v.via, v.at) ORDER BY v.at), '[]')
+    v.behalf_name, v.vote, v.branch, v.comment, v.reason_code, v.digest, v.via, v.at,
+    wfe_behind(coalesce(v.behalf_of, v.principal_id))) ORDER BY v.at), '[]')
     FROM gate_votes v WHERE v.gate_id = gates.id"""
 _FACTS = f"""
 SELECT {COLUMN_TEXT}, wfe_gate_bars(gates, %(me)s), clock_timestamp(), ({_VOTES}),
@@ -38,7 +40,8 @@ SELECT {COLUMN_TEXT}, wfe_gate_bars(gates, %(me)s), clock_timestamp(), ({_VOTES}
         WHERE d.owner_id = gates.owner_id AND d.to_id = %(me)s AND d.revoked_at IS NULL
             AND (d.gate_id IS NULL OR d.gate_id = gates.id) AND d.starts_at <= clock_timestamp()
             AND coalesce(d.ends_at > clock_timestamp(), true)),
-    ARRAY(SELECT n.name FROM group_members m JOIN groups n ON n.id = m.group_id WHERE m.principal_id = %(me)s)
+    ARRAY(SELECT n.name FROM group_members m JOIN groups n ON n.id = m.group_id WHERE m.principal_id = %(me)s),
+    wfe_behind(%(me)s)
 FROM gates WHERE gates.id = %(gate)s AND gates.owner_id = %(owner)s AND coalesce(gates.run_id = %(run)s, true)
 """  # noqa: S608 - no input in it
 
@@ -76,6 +79,7 @@ INSERT INTO gate_notes (gate_id, n, run_id, type, actor, reason, data)
 VALUES (%(gate)s, %(n)s, %(run)s, %(type)s, %(actor)s, %(reason)s, %(data)s)
 """
 _USE_LINK = "UPDATE gate_links SET used_at = clock_timestamp(), used_for = %s WHERE hash = %s AND used_at IS NULL"
+_PART = "INSERT INTO blobs (run_id, id, part, data) VALUES (%s, %s, %s, %s)"
 _encode = msgspec.json.encode
 
 
@@ -120,7 +124,7 @@ class GateDecides(GateRows):
             )
             if repeats(facts, said):
                 return Decided(facts.gate, None, facts.votes)
-            verdict = judge(facts, said)
+            verdict = await self._judge(facts, said)
             try:
                 gate, decision = await self._write(owner_id, facts, said, verdict)
             except Overtaken:
@@ -128,6 +132,15 @@ class GateDecides(GateRows):
                 continue
             return Decided(gate, decision, _votes_after(facts, said, verdict, gate))
         raise Unavailable("others decide on this gate at the same time; try again", reason="CONTENDED")
+
+    async def _judge(self, facts: Facts, said: Ballot) -> Verdict:
+        if said.edit is None:
+            return judge(facts, said)
+        (gate,) = await self.whole(facts.gate)
+        if gate is facts.gate:
+            return judge(facts, said)
+        # Editing megabytes takes a while; the loop has other things to do.
+        return await asyncio.to_thread(judge, replace(facts, gate=gate), said)
 
     async def facts(
         self,
@@ -152,16 +165,9 @@ class GateDecides(GateRows):
             row = await fetch_one(connection, _FACTS, given)
             if row is None:
                 raise missing(gate_id)
-            *columns, barred, now, votes, lenders, groups = row
+            *columns, barred, now, votes, lenders, groups, behind = row
             gate = gate_of([*columns, barred])
-            if fresh:
-                decider = Decider(
-                    principal_id=decider.principal_id,
-                    name=decider.name,
-                    kind=decider.kind,
-                    roles=decider.roles,
-                    groups=frozenset(groups),
-                )
+            decider = replace(decider, acts_for=behind, groups=frozenset(groups) if fresh else decider.groups)
             everybody = None
             if people and gate.status == "open" and gate.policy.reject_count > 1:
                 everybody = await approvers_of(connection, owner_id, gate)
@@ -194,10 +200,16 @@ class GateDecides(GateRows):
     ) -> tuple[Gate, Decision | None]:
         values = _values(owner_id, facts, ballot, verdict)
         gate, edit = facts.gate, verdict.edit
+        parts = _Parts()
+        for name in ("edited", "patch", "form"):
+            if values[name] is not None:
+                values[name] = out_of_line(values[name].encode(), parts, gate.run_id)
 
         async def work(connection: Connection) -> tuple[Gate, Decision | None]:
             raised = None
             async with connection.pipeline():
+                for part in parts.rows:
+                    await connection.execute(_PART, part)
                 if values["closes"]:
                     raised = await connection.execute(_RAISE, (gate.run_id, owner_id))
                 written = await connection.execute(_WRITE, values)
@@ -224,6 +236,16 @@ class GateDecides(GateRows):
             return await self.database.transaction(work)
         except errors.UniqueViolation as fault:  # somebody else's note has the number
             raise Overtaken from fault
+
+
+class _Parts:
+    """Parts of what is too large for the gate's row."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[Any, ...]] = []
+
+    def add(self, *row: Any) -> None:
+        self.rows.append(row)
 
 
 def _values(owner_id: UUID, facts: Facts, ballot: Ballot, verdict: Verdict) -> dict[str, Any]:
@@ -294,17 +316,23 @@ async def approvers_of(connection: Connection, owner_id: UUID, gate: Gate) -> li
 
 def person_of(columns: Sequence[Any]) -> Decider:
     """Somebody of the store."""
-    principal, name, kind, roles, groups = columns
+    principal, name, kind, roles, groups, *more = columns
     return Decider(
-        principal_id=UUID(principal), name=name, kind=kind, roles=frozenset(roles), groups=frozenset(groups)
-    )  # fmt: skip
+        principal_id=UUID(principal),
+        name=name,
+        kind=kind,
+        roles=frozenset(roles),
+        groups=frozenset(groups),
+        acts_for=UUID(more[0]) if more and more[0] else None,
+    )
 
 
 def votes_of(text: str) -> tuple[Vote, ...]:
     """The votes of their JSON."""
     found = []
     for (
-        voter, name, kind, roles, groups, behalf_of, behalf_name, vote, branch, comment, reason_code, digest, via, at
+        voter, name, kind, roles, groups, behalf_of, behalf_name, vote, branch, comment, reason_code, digest, via, at,
+        behind,
     ) in msgspec.json.decode(text):  # fmt: skip
         person = Decider(
             principal_id=UUID(behalf_of or voter),
@@ -312,6 +340,7 @@ def votes_of(text: str) -> tuple[Vote, ...]:
             kind=kind,
             roles=frozenset(roles),
             groups=frozenset(groups),
+            acts_for=UUID(behind),
         )
         found.append(
             Vote(

@@ -25,6 +25,7 @@ class Decider:
         kind: person, agent or service.
         roles: What it may do, narrowed to the key's.
         groups: Names of its groups now; a decision does not look at the groups of when the gate opened.
+        acts_for: The person behind an agent or a service account; None for nobody, or not known.
     """
 
     principal_id: UUID
@@ -32,6 +33,12 @@ class Decider:
     kind: str
     roles: frozenset[str]
     groups: frozenset[str]
+    acts_for: UUID | None = None
+
+    @property
+    def behind(self) -> UUID:
+        """Who counts: the person it acts for, or itself."""
+        return self.acts_for or self.principal_id
 
     @property
     def tokens(self) -> list[str]:

@@ -46,8 +46,8 @@ class Vote:
 
     @property
     def person(self) -> UUID:
-        """Who counts."""
-        return self.behalf_of or self.voter
+        """Who counts: nobody does twice, neither with a delegate nor with an agent."""
+        return self.by.behind
 
 
 def taken(blocks: Sequence[Block], people: Iterable[Decider]) -> list[int]:
@@ -92,8 +92,6 @@ def rejections(votes: Iterable[Vote]) -> int:
 def reachable(blocks: Sequence[Block], votes: Sequence[Vote], digest: str, people: Iterable[Decider]) -> bool:
     """Whether enough could still approve, when everybody who has not rejected it does."""
     against = {vote.person for vote in votes if vote.vote == "reject"}
-    candidates = {person.principal_id: person for person in people if person.principal_id not in against}
-    for vote in votes:
-        if vote.vote == "approve" and vote.digest == digest:
-            candidates[vote.person] = vote.by
-    return met(blocks, taken(blocks, candidates.values()))
+    said = {vote.person: vote.by for vote in votes if vote.vote == "approve" and vote.digest == digest}
+    others = [person for person in people if person.behind not in against and person.behind not in said]
+    return met(blocks, taken(blocks, [*said.values(), *others]))

@@ -7,7 +7,7 @@ Every statement for a caller names the owner: another owner's gate is a missing 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,9 @@ from uuid import UUID
 from sqlalchemy import ColumnClause, Select, bindparam, func, literal_column, null, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text, Uuid
-from wfe_engine.errors import NotFound
+from wfe_engine.errors import NotFound, Unavailable
 
+from wfe_store.blobs import load_blobs, referred
 from wfe_store.gate import Decision, Gate
 from wfe_store.gate_policy import Decider, Policy
 from wfe_store.paging import Page, compiled, fetch_page
@@ -51,13 +52,17 @@ class Asked:
     claimed_by: UUID | None = None
 
 
+#: Of the table gates.
+REPLACED_BY = """SELECT n.id FROM gates n WHERE n.run_id = gates.run_id AND n.replaces = gates.id
+    ORDER BY n.created_at DESC LIMIT 1"""
 _OVERDUE: ColumnClause[bool] = literal_column(
     "(gates.status = 'open' AND gates.expires_at <= coalesce(gates.held_at, clock_timestamp())) IS TRUE"
 )
+_REPLACED_BY = literal_column(f"({REPLACED_BY})", Uuid).label("replaced_by")
 COLUMNS = [column for column in gates.c if column.name not in ("owner_id", "told_at")]
 #: The same for statements that are text; the table must be called gates.
-COLUMN_TEXT = ", ".join(f"gates.{column.name}" for column in COLUMNS) + f", {_OVERDUE.name}"
-_GATES = select(*COLUMNS, _OVERDUE)
+COLUMN_TEXT = ", ".join(f"gates.{column.name}" for column in COLUMNS) + f", ({REPLACED_BY}), {_OVERDUE.name}"
+_GATES = select(*COLUMNS, _REPLACED_BY, _OVERDUE)
 # Payloads and bodies are as large as people make them: a page of them would not fit a message.
 _SHORT = {
     "payload": null(),
@@ -100,6 +105,29 @@ class GateRows:
             raise missing(gate_id)
         return gate_of(row)
 
+    async def whole(self, *some: Gate) -> tuple[Gate, ...]:
+        """Gates with the payloads that are kept out of line.
+
+        Raises:
+            Unavailable: One of them is not there.
+        """
+        found: list[tuple[Gate, str, UUID]] = []
+        for gate in some:
+            for name, kept in (("payload", gate.payload), ("edited", gate.edited)):
+                blob = None if kept is None else referred(kept)
+                if blob is not None:
+                    found.append((gate, name, blob[0]))
+        if not found:
+            return some
+        async with self.database.connection() as connection:
+            large = await load_blobs(connection, {(gate.run_id, id_) for gate, _, id_ in found})
+        values: dict[UUID, dict[str, Any]] = {}
+        for gate, name, id_ in found:
+            if (gate.run_id, id_) not in large:
+                raise Unavailable(f"the payload of gate {gate.id} is not there", reason="PAYLOAD_MISSING")
+            values.setdefault(gate.id, {})[name] = large[gate.run_id, id_].decode()
+        return tuple(replace(gate, **values.get(gate.id, {})) for gate in some)
+
     async def some(self, owner_id: UUID, ids: Sequence[UUID]) -> dict[UUID, Gate]:
         """Those of these gates the owner has."""
         g = gates.c
@@ -129,7 +157,9 @@ class GateRows:
         Args:
             lent: Tokens of those the one of `asked.mine` may stand for.
         """
-        columns = [*_LISTED, _OVERDUE] if seen_by is None else [*_LISTED, _OVERDUE, _bars(seen_by)]
+        columns = [*_LISTED, _REPLACED_BY, _OVERDUE]
+        if seen_by is not None:
+            columns.append(_bars(seen_by))
         statement = _asked(select(*columns), owner_id, asked, lent)
         if statement is None:
             return Page((), 0)
@@ -177,7 +207,7 @@ def missing(gate_id: UUID) -> NotFound:
 
 
 def gate_of(row: Sequence[Any]) -> Gate:
-    """The gate of a row of COLUMNS, overdue, and perhaps barred."""
+    """The gate of a row of COLUMNS, its successor, overdue, and perhaps barred."""
     columns = list(row)
     columns[_POLICY_AT] = Policy.parse(str(columns[_POLICY_AT]))
     columns[_WHO_AT], columns[_WHO_AT + 1] = tuple(columns[_WHO_AT]), tuple(columns[_WHO_AT + 1])

@@ -156,7 +156,7 @@ def judge(facts: Facts, ballot: Ballot) -> Verdict:
     if ballot.via != "bypass" and (claimed := gate.claimed_from(facts.decider.principal_id, facts.now)) is not None:
         raise claimed
     if ballot.vote != "approve":
-        return _against(facts, ballot, base)
+        return _against(facts, ballot, base, by)
     if ballot.check is not None:
         ballot.check(gate)
     edit = None if ballot.edit is None else ballot.edit(gate)
@@ -164,7 +164,7 @@ def judge(facts: Facts, ballot: Ballot) -> Verdict:
         return Verdict(status="approved", outcome="approve", branch="", counts=False, edit=edit, **base)  # type: ignore
     if edit is not None and edit.beyond:
         return Verdict(status="open", outcome=None, branch="", counts=False, edit=edit, **base)  # type: ignore[arg-type]
-    person = behalf_of or facts.decider.principal_id
+    person = by.behind
     others = [vote for vote in facts.votes if vote.voter != facts.decider.principal_id]
     _not_twice(gate, others, person)
     digest = gate.digest if edit is None or edit.within else edit.digest
@@ -209,13 +209,13 @@ def _standing(facts: Facts, ballot: Ballot) -> tuple[Decider, UUID | None, str]:
 def _not_twice(gate: Gate, others: Sequence[Vote], person: UUID) -> None:
     if any(vote.person == person and vote.vote == "approve" and vote.digest == gate.digest for vote in others):
         raise StateConflict(
-            "a delegate has voted in the same person's place; nobody counts twice",
+            "a delegate or an agent has voted in the same person's place; nobody counts twice",
             reason="COUNTED_ALREADY",
             gate_id=gate.id,
         )
 
 
-def _against(facts: Facts, ballot: Ballot, base: dict[str, object]) -> Verdict:
+def _against(facts: Facts, ballot: Ballot, base: dict[str, object], by: Decider) -> Verdict:
     gate, policy = facts.gate, facts.gate.policy
     if ballot.edit is not None or ballot.form is not None:
         raise InvalidInput("belongs to an approval", field="edits" if ballot.edit is not None else "form")
@@ -237,14 +237,14 @@ def _against(facts: Facts, ballot: Ballot, base: dict[str, object]) -> Verdict:
             )
         return Verdict(status="revise", outcome="revise", branch="", **base)  # type: ignore[arg-type]
     others = [vote for vote in facts.votes if vote.voter != facts.decider.principal_id]
-    person = base["behalf_of"] or facts.decider.principal_id
+    person = by.behind
     against = rejections([vote for vote in others if vote.person != person]) + 1
     status, branch = "open", outcome.partition(":")[2] if outcome.startswith("branch") else ""
     if against >= policy.reject_count:
         status = "rejected"
     elif facts.people is not None:
         blocks = policy.at(gate.level)
-        remaining = [one for one in facts.people if one.principal_id != person]
+        remaining = [one for one in facts.people if one.behind != person]
         if not reachable(blocks, [vote for vote in others if vote.person != person], gate.digest, remaining):
             status, base = "rejected", {**base, "via": "unreachable"}
     told = None if status == "open" else "branch" if outcome.startswith("branch") else "reject"

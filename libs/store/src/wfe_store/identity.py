@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from psycopg import errors
 from sqlalchemy import ColumnClause, literal_column, select
-from wfe_engine.errors import AlreadyExists, NotFound
+from wfe_engine.errors import AlreadyExists, InvalidInput, NotFound
 
 from wfe_store.paging import Page, compiled, fetch_page
 from wfe_store.pool import Connection, Database, fetch_all, fetch_one
@@ -127,12 +127,15 @@ class Identity:
 
         Raises:
             NotFound: The owner has nobody for it to act for.
+            InvalidInput: What it would act for acts for somebody itself.
             AlreadyExists: The owner has one of that name (PRINCIPAL_NAME_TAKEN) or subject (SUBJECT_TAKEN).
         """
         principal_id = uuid4()
         async with self._database.connection() as connection:
             if acts_for is not None:
-                await self._get_principal(connection, owner_id, acts_for)
+                behind = await self._get_principal(connection, owner_id, acts_for)
+                if behind.kind != "person":
+                    raise InvalidInput("must be a person", field="acts_for")
             try:
                 await connection.execute(
                     "INSERT INTO principals (id, owner_id, name, kind, roles, subject, acts_for)"

@@ -10,10 +10,11 @@ from uuid import UUID
 import msgspec
 from wfe_engine.plan import CONTAINERS, Block
 from wfe_engine.scopes import ROOT, UNDO, step_prefix
-from wfe_engine.state import RunState, Scope, decode_state
-from wfe_engine.values import Record, asked_key, record_key
+from wfe_engine.state import ENDED, RunState, Scope, decode_state
+from wfe_engine.values import Record, record_key
 
 from wfe_store.blobs import StoredBytes, load_blob, load_blobs, read_range, referred
+from wfe_store.load_gates import load_asked, load_withdrawn
 from wfe_store.pool import Connection, Row
 
 
@@ -27,6 +28,7 @@ class LoadedRun(msgspec.Struct, kw_only=True):
         gates: The last gate of such steps.
         signals: Payloads of the signals no step has taken yet, by id.
         is_child: Another run waits for its end.
+        withdrawn: Of a run that has ended, the gates that were withdrawn.
         asked: Of a run that went back or is about to, the last gate of each approval step by `asked_key`.
         then: Of a run that is on its way back to a snapshot, the records as of that snapshot; None otherwise.
         start_at: Moment it was to start at, as its start said; None for at once.
@@ -50,6 +52,7 @@ class LoadedRun(msgspec.Struct, kw_only=True):
     signals: dict[str, bytes]
     is_child: bool
     start_at: datetime | None
+    withdrawn: frozenset[str] = frozenset()
     asked: dict[str, str] = {}
     then: dict[str, Record] | None = None
 
@@ -135,6 +138,8 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
         references = [*inputs, *_references(steps)]
         large = await load_blobs(connection, references) if references else {}
         for loaded_run in loaded.values():
+            if loaded_run.state.status in ENDED:
+                loaded_run.withdrawn = await load_withdrawn(connection, loaded_run.run)
             target = loaded_run.state.returning
             if loaded_run.state.rollbacks or target is not None:
                 loaded_run.asked = await load_asked(connection, loaded_run.run)
@@ -143,14 +148,6 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
     for run, blob in inputs:
         loaded[run].input = _decode(large[run, blob])
     return _complete(loaded, steps, large)
-
-
-async def load_asked(connection: Connection, run: UUID) -> dict[str, str]:
-    """The newest gate of every approval step of a run that has asked, by `asked_key`."""
-    cursor = await connection.execute(
-        "SELECT path, iteration, id::text FROM gates WHERE run_id = %s ORDER BY created_at, id", (run,)
-    )
-    return {asked_key(path, iteration): gate for path, iteration, gate in await cursor.fetchall()}
 
 
 async def load_records(connection: Connection, run: UUID, seq: int, scopes: Mapping[str, Scope]) -> dict[str, Record]:
@@ -184,7 +181,8 @@ def _complete(
 
 def _leads_on(state: RunState) -> bool:
     """Whether deciding needs more than the rows of the root's steps."""
-    return bool(state.mail or state.rollbacks or state.returning is not None or _prefixes(state.scopes))
+    went_back = state.rollbacks or state.returning is not None
+    return bool(state.mail or went_back or state.status in ENDED or _prefixes(state.scopes))
 
 
 def _prefixes(scopes: Mapping[str, Scope]) -> list[str]:

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import msgspec
 from wfe_engine.commands import Note
+from wfe_engine.values import asked_key
 
+from wfe_store.blobs import load_blobs, referred
 from wfe_store.pool import Connection
 
 
@@ -17,7 +19,8 @@ class ToldGate(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         outcome: None while it is open: then there are only notes.
-        payload: JSON text of the payload as edited; None when it was not.
+        payload: JSON bytes of the payload as edited; None when it was not.
+        form: JSON bytes of what the deciding vote filled in; None without.
         votes: Everybody's; see `events.GateDecided`.
         notes: Those the run does not have yet, in order.
     """
@@ -32,8 +35,8 @@ class ToldGate(msgspec.Struct, frozen=True, kw_only=True):
     reason_code: str
     via: str
     digest: str
-    payload: str | None
-    form: str | None
+    payload: bytes | None
+    form: bytes | None
     votes: list[dict[str, Any]]
     notes: tuple[Note, ...]
 
@@ -59,21 +62,44 @@ _notes = msgspec.json.Decoder(tuple[Note, ...])
 async def load_told_gates(connection: Connection, ids: Sequence[UUID]) -> list[ToldGate]:
     """Those of these gates that something has happened at."""
     cursor = await connection.execute(_GATES.format(where="g.id = ANY(%b::uuid[])"), (list(ids),))
-    return _new(await cursor.fetchall())
+    return await _new(connection, await cursor.fetchall())
 
 
 async def load_untold_gates(connection: Connection, run: UUID) -> list[ToldGate]:
     """Those of a run's gates, the oldest decision first."""
     cursor = await connection.execute(_GATES.format(where=_UNTOLD), (run,))
-    return _new(await cursor.fetchall())
+    return await _new(connection, await cursor.fetchall())
 
 
-def _new(rows: Sequence[tuple[Any, ...]]) -> list[ToldGate]:
-    found = [_gate(row) for row in rows]
+async def load_withdrawn(connection: Connection, run: UUID) -> frozenset[str]:
+    """Gates of a run that were withdrawn and not asked anew since."""
+    cursor = await connection.execute("SELECT id::text FROM gates WHERE run_id = %s AND status = 'withdrawn'", (run,))
+    return frozenset(gate for (gate,) in await cursor.fetchall())
+
+
+async def load_asked(connection: Connection, run: UUID) -> dict[str, str]:
+    """The newest gate of every approval step of a run that has asked, by `asked_key`."""
+    cursor = await connection.execute(
+        "SELECT path, iteration, id::text FROM gates WHERE run_id = %s ORDER BY created_at, id", (run,)
+    )
+    return {asked_key(path, iteration): gate for path, iteration, gate in await cursor.fetchall()}
+
+
+async def _new(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[ToldGate]:
+    wanted = [(row[1], blob[0]) for row in rows for text in row[10:12] if text is not None and (blob := referred(text))]
+    large = await load_blobs(connection, wanted) if wanted else {}
+    found = [_gate(row, large) for row in rows]
     return [gate for gate in found if gate.outcome is not None or gate.notes]
 
 
-def _gate(row: tuple[Any, ...]) -> ToldGate:
+def _value(run: UUID, text: str | None, large: dict[tuple[UUID, UUID], bytes]) -> bytes | None:
+    if text is None:
+        return None
+    blob = referred(text)
+    return text.encode() if blob is None else large[run, blob[0]]
+
+
+def _gate(row: tuple[Any, ...], large: dict[tuple[UUID, UUID], bytes]) -> ToldGate:
     gate, run, outcome, expired, by, comment, branch, reason_code, via, digest, payload, form, votes, notes = row
     return ToldGate(
         gate=gate,
@@ -86,8 +112,8 @@ def _gate(row: tuple[Any, ...]) -> ToldGate:
         reason_code=reason_code,
         via=via,
         digest=digest,
-        payload=payload,
-        form=form,
+        payload=_value(run, payload, large),
+        form=_value(run, form, large),
         votes=[{k: v for k, v in vote.items() if v} for vote in msgspec.json.decode(votes)],
         notes=_notes.decode(notes),
     )

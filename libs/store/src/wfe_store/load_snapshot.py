@@ -9,7 +9,8 @@ from wfe_engine.rewind import container_key, kept_steps
 from wfe_engine.state import RunState, decode_state
 from wfe_engine.values import Record
 
-from wfe_store.load import load_asked, load_inputs, load_records
+from wfe_store.load import load_inputs, load_records
+from wfe_store.load_gates import load_asked
 from wfe_store.pool import Connection
 
 

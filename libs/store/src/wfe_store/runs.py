@@ -19,7 +19,7 @@ from wfe_engine.errors import NotFound
 
 from wfe_store import schema
 from wfe_store.gate import Gate
-from wfe_store.gate_rows import gate_of
+from wfe_store.gate_rows import REPLACED_BY, gate_of
 from wfe_store.paging import TOTAL_CAP, compiled
 from wfe_store.pool import Connection, Database, Row
 
@@ -229,8 +229,8 @@ LEFT JOIN executors e ON e.id = q.executor_id
 ORDER BY q.no DESC LIMIT {MOST_STEPS}"""  # noqa: S608
 
 _GATES = f"""
-SELECT {", ".join(name for name in Gate.__dataclass_fields__ if name not in ("overdue", "barred"))},
-    (status = 'open' AND expires_at <= coalesce(held_at, clock_timestamp())) IS TRUE
+SELECT {", ".join(name for name in Gate.__dataclass_fields__ if name not in ("replaced_by", "overdue", "barred"))},
+    ({REPLACED_BY}) AS replaced_by, (status = 'open' AND expires_at <= coalesce(held_at, clock_timestamp())) IS TRUE
 FROM gates WHERE run_id = %(run)s AND owner_id = %(owner)s
 ORDER BY created_at DESC, id DESC LIMIT {MOST_GATES}"""  # noqa: S608
 

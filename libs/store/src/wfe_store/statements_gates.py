@@ -38,6 +38,18 @@ closed_gates AS (
     counted=("closed_gates", "open gates"),
 )
 
+#: Withdrawn with the end of their run, which was retried and asks anew.
+SUPERSEDED = Part(
+    "id uuid",
+    """
+superseded_gates AS (
+    UPDATE gates g SET status = 'superseded', version = g.version + 1 FROM {d}
+    WHERE g.id = d.id AND g.status = 'withdrawn' RETURNING 1
+)
+""",
+    counted=("superseded_gates", "withdrawn gates"),
+)
+
 TOLD = Part(
     "id uuid",
     "told_gates AS (UPDATE gates g SET told_at = {now} FROM {d} WHERE g.id = d.id AND g.told_at IS NULL)",

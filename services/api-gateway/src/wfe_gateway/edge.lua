@@ -4,13 +4,33 @@ local function media_type(value)
   return string.lower(string.match(value, "^%s*([^;%s]*)") or "")
 end
 
+local FORM = "application/x-www-form-urlencoded"
+
+-- A link is one address to programs and to people. What a browser opens, and the form on that page, are calls of their
+-- own behind it. Returns whether this is such a form.
+local function page_of_link(headers, media)
+  local path = headers:get(":path")
+  local link, page = string.match(path, "^(/api/v1/links/[%w_-]+)(/?[a-z]*)$")
+  if link == nil or (page ~= "" and page ~= "/page") then
+    return false
+  end
+  local method = headers:get(":method")
+  local form = method == "POST" and media == FORM
+  local reads = method == "GET" and string.find(string.lower(headers:get("accept") or ""), "text/html", 1, true)
+  if (form or reads) and page == "" then
+    headers:replace(":path", link .. "/page")
+  end
+  return form
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local content_type = headers:get("content-type")
+  local media = content_type and media_type(content_type)
+  local form = page_of_link(headers, media)
   if content_type == nil then
     return
   end
-  local media = media_type(content_type)
   if string.sub(media, 1, 16) == "application/grpc" then
     handle:respond({[":status"] = "415"}, "this port speaks REST; gRPC has a port of its own")
     return
@@ -19,7 +39,7 @@ function envoy_on_request(handle)
   if method == "GET" or method == "HEAD" or method == "DELETE" or headers:get("content-length") == "0" then
     return
   end
-  if media ~= "application/json" then
+  if media ~= "application/json" and not form then
     handle:respond({[":status"] = "415"}, "the content type must be application/json")
     return
   end
@@ -40,7 +60,8 @@ function envoy_on_response(handle)
   local status = headers:get("x-http-status")
   if status ~= nil then
     headers:remove("x-http-status")
-    if content_type == "application/json" and string.match(status, "^[245]%d%d$")
+    local whole = content_type == "application/json" or media_type(content_type) == "text/html"
+    if whole and string.match(status, "^[245]%d%d$")
         and status ~= "204" and status ~= "205" then
       headers:replace(":status", status)
     end

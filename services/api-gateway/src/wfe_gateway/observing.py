@@ -12,6 +12,8 @@ __all__ = ["admin_cluster", "metrics_listener", "otlp_cluster", "tracing"]
 
 _ADMIN = "admin"
 _OTLP = "otlp"
+#: Of a path that get into a span: what follows /api/v1/links/ or /api/v1/callbacks/ is a credential.
+_PATH_CHARACTERS = len("/api/v1/links/")
 
 
 def metrics_listener(settings: GatewaySettings) -> dict[str, Any]:
@@ -97,5 +99,6 @@ def tracing(settings: GatewaySettings) -> dict[str, Any]:
             "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
             "random_sampling": {"value": settings.trace_ratio * 100},
             "spawn_upstream_span": False,
+            "max_path_tag_length": _PATH_CHARACTERS,
         }
     }

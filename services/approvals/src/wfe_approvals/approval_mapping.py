@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import jsonpatch
 from google.protobuf.struct_pb2 import Value
 from wfe.api.v1 import workflow_pb2
 from wfe_servicekit.calls import Caller
@@ -15,8 +14,7 @@ from wfe_store.gate_policy import Block, Decider
 from wfe_store.gate_quorum import Vote, approvals, rejections, taken
 from wfe_store.gates import Gate
 
-#: Python refuses to parse integers of more digits than this (4,300 by default); such a one is shown as text.
-_DIGITS = 1000
+from wfe_approvals.differences import Difference, plain
 
 
 def decider_of(caller: Caller) -> Decider:
@@ -35,7 +33,7 @@ def approval_of(
     decider: Decider,
     votes: Sequence[Vote] = (),
     *,
-    before: Gate | None = None,
+    diff: Difference | None = None,
     nobody: bool = False,
     show_votes: bool = True,
 ) -> workflow_pb2.Approval:
@@ -43,7 +41,7 @@ def approval_of(
 
     Args:
         votes: So far.
-        before: The gate it replaces, when that was sent back.
+        diff: From what the gate it replaces asked for, when that was sent back.
         nobody: Nobody at all could approve it now.
     """
     refusal = gate.refusal(decider)
@@ -66,6 +64,7 @@ def approval_of(
         decided_by=str(gate.decided_by or ""),
         comment=gate.comment,
         replaces=str(gate.replaces or ""),
+        replaced_by=str(gate.replaced_by or ""),
         can_decide=refusal is None,
         why_not="" if refusal is None else refusal.message,
         why_not_reason="" if refusal is None else refusal.reason,
@@ -95,8 +94,10 @@ def approval_of(
         message.form.CopyFrom(_form(form))
     if show_votes:
         message.votes.extend(_vote(vote, gate) for vote in votes)
-    if before is not None:
-        message.diff.CopyFrom(to_value(jsonpatch.make_patch(_plain(before.present), _plain(gate.payload)).patch))
+    if diff is not None:
+        message.diff_left_out = diff.left_out
+        if not diff.left_out:
+            message.diff.CopyFrom(to_value(diff.patch))
     return message
 
 
@@ -148,12 +149,4 @@ def _bound_to(gate: Gate) -> str:
 
 
 def _value(text: str | None) -> Value | None:
-    return None if text is None else to_value(_plain(text))
-
-
-def _plain(text: str | None) -> Any:
-    return None if text is None else json.loads(text, parse_int=_integer)
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= _DIGITS else digits
+    return None if text is None else to_value(plain(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from google.api.httpbody_pb2 import HttpBody
 from wfe.api.v1 import approval_service_pb2 as pb
 from wfe.api.v1 import approval_service_pb2_grpc, workflow_pb2
 from wfe_servicekit.calls import current_caller
@@ -26,6 +27,7 @@ from wfe_approvals.usecases.get_gate import get_gate
 from wfe_approvals.usecases.keep_delegations import create_delegation, list_delegations, revoke_delegation
 from wfe_approvals.usecases.list_gates import count_gates, list_gates
 from wfe_approvals.usecases.preview_gate import preview_gate
+from wfe_approvals.usecases.use_link_pages import answer_link, show_link
 from wfe_approvals.usecases.use_links import decide_by_link, get_link, issue_link
 
 # Methods are named by the proto.
@@ -134,3 +136,11 @@ class LinkServicer(approval_service_pb2_grpc.LinkServiceServicer):  # type: igno
     async def DecideByLink(self, request: pb.DecideByLinkRequest, _context: object) -> workflow_pb2.Approval:
         """Decide by it."""
         return await decide_by_link(self._gates, self._links, self._bus, request)
+
+    async def ShowLink(self, request: pb.ShowLinkRequest, _context: object) -> HttpBody:
+        """What a link is about, for people."""
+        return await show_link(self._gates, self._links, request)
+
+    async def AnswerLink(self, request: pb.AnswerLinkRequest, _context: object) -> HttpBody:
+        """Decide by the page's form."""
+        return await answer_link(self._gates, self._links, self._bus, request)

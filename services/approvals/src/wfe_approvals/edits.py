@@ -13,10 +13,12 @@ import msgspec
 from wfe.api.v1 import approval_service_pb2 as pb
 from wfe_engine.digests import approval_digest
 from wfe_engine.errors import InvalidInput
-from wfe_engine.values import SEALED
+from wfe_engine.values import MOST_BYTES, SEALED
 from wfe_language.schemas import validator
 from wfe_servicekit.checks import Violations, choice, value_to_plain
 from wfe_store.gates import Edit, Gate
+
+from wfe_approvals.differences import patch_between
 
 OPERATIONS = ("replace", "add", "remove")
 MOST_EDITS = 100
@@ -74,10 +76,10 @@ def make_edit(gate: Gate, edits: list[dict[str, Any]]) -> Edit | None:
             touched.add(listed)
     faults.raise_if_any()
     try:
-        edited = jsonpatch.apply_patch(present, edits)
+        edited = jsonpatch.apply_patch(None if gate.present is None else _decode(gate.present), edits, in_place=True)
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as fault:
         raise InvalidInput(f"cannot be applied: {fault}", field="edits") from None
-    if edited == present:
+    if not patch_between(present, edited):
         return None
     if _sealed(edited) != _sealed(present):
         raise InvalidInput("would change a sealed value, which nobody sees here", field="edits")
@@ -85,13 +87,17 @@ def make_edit(gate: Gate, edits: list[dict[str, Any]]) -> Edit | None:
         where = "".join(f"/{part}" for part in error.instance_path)
         faults.add("edits", f"the payload would break its schema at {where or '/'}: {error.message}")
     faults.raise_if_any()
+    data = _encode(edited)
+    if len(data) > MOST_BYTES:
+        message = f"the payload would have {len(data)} bytes as JSON, at most {MOST_BYTES} are kept"
+        raise InvalidInput(message, field="edits")
     original = None if gate.payload is None else _decode(gate.payload)
     limits: dict[str, str] = form.get("limits") or {}
     kept = {pointer: _keeps(limits[pointer], original, edited, pointer) for pointer in touched if pointer in limits}
     path, iteration, kind = _decode(gate.bound)
     return Edit(
-        payload=_encode(edited).decode(),
-        patch=_encode(jsonpatch.make_patch(original, edited).patch).decode(),
+        payload=data.decode(),
+        patch=_encode(patch_between(original, edited)).decode(),
         digest=approval_digest(str(gate.run_id), path, iteration, kind, edited),
         within=len(kept) == len(touched) and all(kept.values()),
         beyond=not all(kept.values()),

@@ -35,7 +35,7 @@ class Following:
     Attributes:
         effect: none, read, change or unknown.
         target: What it is done to; empty when that is not known.
-        undo: nothing_to_undo, no or unknown.
+        undo: Whether it can be taken back: nothing_to_undo; yes, by its compensation; no or unknown.
         certain: yes or maybe.
     """
 
@@ -127,7 +127,10 @@ class _Walk:
         return found
 
     def _fails(self, answer: str, outcome: str) -> Answer:
-        """The failure goes up; a try around it may take it, and a finally runs in any case."""
+        """The failure goes up; a try around it may take it, and a finally runs in any case.
+
+        If nothing takes it, what the run has done is taken back where the template says so, last done first.
+        """
         steps: list[Following] = []
         caught = False
         scope = self._scope
@@ -142,6 +145,9 @@ class _Walk:
                         steps += self._inside(other, "maybe")
                     caught |= takes
             scope = parent
+        if not caught and "failure" in self._turn.plan.compensate_on:
+            undone = [undo for undo in reversed(self._turn.state.undo) if undo.fault is None]
+            steps += [self._step(self._turn.undoing(undo.no)[0], "yes", undo.scope) for undo in undone]
         return Answer(
             answer=answer, outcome=outcome, run="continues" if caught else "fails", steps=tuple(steps), gates=()
         )
@@ -200,6 +206,8 @@ class _Walk:
         params = self._params(node, scope)
         effect, target = _effect(node, params)
         undo = {"none": "nothing_to_undo", "read": "nothing_to_undo", "change": "no"}.get(effect, "unknown")
+        if node.compensate is not None and self._turn.plan.compensate_on:
+            undo = "yes"
         return Following(path=node.path, kind=node.kind, effect=effect, target=target, undo=undo, certain=certain)
 
     def _params(self, node: Node, scope: str | None) -> Any:

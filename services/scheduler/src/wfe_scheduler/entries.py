@@ -133,7 +133,7 @@ def entry_of(loaded: LoadedRun, published: Published) -> Entry:
     facts["epoch"] = loaded.state.epoch
     values = Values(loaded.input, facts, loaded.records, loaded.inputs, loaded.gates)
     values.signals = loaded.signals
-    values.then, values.asked = loaded.then, loaded.asked
+    values.then, values.asked, values.withdrawn = loaded.then, loaded.asked, loaded.withdrawn
     return Entry(
         loaded.run,
         loaded.owner,

@@ -72,8 +72,8 @@ def _item(told: ToldGate) -> Item:
         via=told.via,
         # What the deadline approves is what was asked for, not what somebody proposed and nobody approved.
         digest="" if told.expired else told.digest,
-        payload=None if told.payload is None or told.expired else told.payload.encode(),
-        form=None if told.form is None else told.form.encode(),
+        payload=None if told.expired else told.payload,
+        form=told.form,
         votes=told.votes,
         notes=told.notes,
     )

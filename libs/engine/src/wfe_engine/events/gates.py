@@ -96,13 +96,17 @@ class ApprovalExpired(GateEvent, frozen=True, kw_only=True):
 
 
 class ApprovalWithdrawn(GateEvent, frozen=True, kw_only=True):
-    """The question is void: the run ended or was rolled back."""
+    """The question is void: the run ended, or its step was settled by hand."""
 
     TYPE: ClassVar[str] = "approval.withdrawn"
 
 
 class ApprovalSuperseded(GateEvent, frozen=True, kw_only=True):
-    """The question is void: the run went back, and asks anew when it comes there again."""
+    """The question is void: another takes its place.
+
+    The run went back and asks anew when it comes there again; or it was retried after it had ended, which had withdrawn
+    the gate, and asks anew now.
+    """
 
     TYPE: ClassVar[str] = "approval.superseded"
 

@@ -9,7 +9,7 @@ import msgspec
 from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
-from wfe_engine.advance import advance, complete_live, fail_entering
+from wfe_engine.advance import INPUT_TOO_LARGE, advance, complete_live, fail_entering, too_large
 from wfe_engine.approved import approved_step, to_do_again
 from wfe_engine.digests import approval_digest
 from wfe_engine.plan import Node
@@ -31,12 +31,20 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
         except ExpressionFault as fault:
             fail_entering(turn, scope, node, no, expression_fault(fault, target.path, target.kind))
             return False
+    payload = None if params.get("payload") is None else encode(params["payload"])
+    large = None if payload is None else too_large(node, payload, "approval's payload", INPUT_TOO_LARGE)
+    if large is not None:
+        fail_entering(turn, scope, node, no, large)
+        return False
     before = turn.recorded(scope, node.id)
     revised = before.value if before is not None and isinstance(before.value, dict) else {}
     round_ = int(revised.get("round", 0))
     iteration = turn.iteration(scope)
     replaces = str(revised.get("approval", "")) or turn.env.values.gates.get(no, "")
     replaces = replaces or turn.asked.get(asked_key(node.path, iteration), "")
+    if replaces in turn.env.values.withdrawn:
+        turn.emit(ev.ApprovalSuperseded(step=node.path, no=no, i=node.index, scope=scope, approval=replaces))
+        turn.effects.superseded.append(replaces)
     turn.snapshot("gate", node.id)
     gate = turn.env.new_id()
     opens = None if params.get("opens_after") is None else turn.now + float(params["opens_after"])
@@ -59,7 +67,7 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
             path=node.path,
             title=title,
             body=str(params.get("body") or ""),
-            payload=None if params.get("payload") is None else encode(params["payload"]),
+            payload=payload,
             policy=encode(params.get("policy") or {}),
             digest=digest,
             expires_at=expires,

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import Any
 
 from wfe_engine import events as ev
-from wfe_engine.advance import BAD_INPUT, complete_entering, fail_entering
+from wfe_engine.advance import BAD_INPUT, OUTPUT_TOO_LARGE, complete_entering, fail_entering, too_large
 from wfe_engine.plan import Node
 from wfe_engine.rules import ENTER, rule
 from wfe_engine.state import Fault
@@ -18,6 +18,9 @@ LONGEST_WAIT = 366 * 86_400.0
 
 @rule(ENTER, "set")
 def _set(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
+    if (fault := too_large(node, encode(params), "step's output", OUTPUT_TOO_LARGE)) is not None:
+        fail_entering(turn, scope, node, no, fault)
+        return False
     return complete_entering(turn, scope, node, no, params)
 
 

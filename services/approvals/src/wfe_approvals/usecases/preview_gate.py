@@ -19,7 +19,7 @@ async def preview_gate(
         InvalidInput: The id is no UUID.
         NotFound: The caller's owner has no such gate.
     """
-    gate = await gates.get(caller.owner_id, parse_uuid(request.approval_id, "approval_id"))
+    (gate,) = await gates.whole(await gates.get(caller.owner_id, parse_uuid(request.approval_id, "approval_id")))
     answers = await previews.of(caller.owner_id, gate) if gate.status in ("open", "scheduled") else []
     return pb.ApprovalPreview(
         approval_id=str(gate.id), digest=gate.digest, outcomes=[_outcome(answer) for answer in answers]

@@ -77,10 +77,10 @@ async def get_link(gates: Gates, links: Links, request: pb.GetLinkRequest) -> wo
         NotFound: There is no such link.
         StateConflict: It does not work any more.
     """
-    link, facts = await _found(gates, links, request.token)
+    link, facts = await found_link(gates, links, request.token)
     message = approval_of(facts.gate, facts.decider, facts.votes)
     if message.can_decide and facts.gate.risk != "low":
-        fault = _needs_session(link)
+        fault = needs_session(link)
         message.can_decide, message.why_not, message.why_not_reason = False, fault.message, fault.reason
     return message
 
@@ -104,12 +104,12 @@ async def decide_by_link(
         with faults.collect():
             plain_text(getattr(request, field), field, longest=WORD_CHARACTERS)
     faults.raise_if_any()
-    link, facts = await _found(gates, links, request.token, used_for=request.decision)
+    link, facts = await found_link(gates, links, request.token, used_for=request.decision)
     if link.used_for:  # the same again
         return approval_of(facts.gate, facts.decider, facts.votes)
     try:
         if facts.gate.risk != "low":
-            raise _needs_session(link)
+            raise needs_session(link)
         ballot = Ballot(
             vote=request.decision,
             outcome=request.outcome,
@@ -129,7 +129,16 @@ async def decide_by_link(
     return view_decided(decided, link.person)
 
 
-async def _found(gates: Gates, links: Links, token: str, used_for: str = "") -> tuple[Link, Facts]:
+async def found_link(gates: Gates, links: Links, token: str, used_for: str = "") -> tuple[Link, Facts]:
+    """A link that works, and what its person would be judged by.
+
+    Args:
+        used_for: The decision it may have been used for already.
+
+    Raises:
+        NotFound: There is no such link.
+        StateConflict: It does not work any more.
+    """
     link = await links.find(token)
     facts = await gates.facts(link.owner_id, link.gate_id, link.person)
     if link.used_for:
@@ -150,7 +159,8 @@ async def _refused(gates: Gates, bus: Bus, link: Link, facts: Facts, refusal: Wf
         await bus.tell([noted.decision])
 
 
-def _needs_session(link: Link) -> PermissionDenied:
+def needs_session(link: Link) -> PermissionDenied:
+    """That the gate wants more than a link."""
     return PermissionDenied(
         "a link decides gates of low risk; sign in and decide this one there",
         reason="LINK_NEEDS_SESSION",

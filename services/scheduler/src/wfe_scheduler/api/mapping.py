@@ -202,6 +202,7 @@ def approval(gate: Gate, caller: Caller, payloads: Payloads) -> workflow_pb2.App
         decided_by=_text(gate.decided_by),
         comment=gate.comment,
         replaces=_text(gate.replaces),
+        replaced_by=_text(gate.replaced_by),
         can_decide=refusal is None,
         why_not="" if refusal is None else refusal.message,
         why_not_reason="" if refusal is None else refusal.reason,

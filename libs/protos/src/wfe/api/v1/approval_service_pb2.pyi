@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
@@ -375,7 +376,7 @@ class PreviewStep(_message.Message):
     target: _builtins.str
     """What it is done to, e.g. "POST https://example.com/refunds" or a handler's name; empty when that is not known."""
     undo: _builtins.str
-    """Whether a rollback of the run would undo it: nothing_to_undo, no or unknown."""
+    """Whether it can be taken back: nothing_to_undo; yes, by its compensation; no or unknown."""
     certain: _builtins.str
     """Whether it surely runs: yes, or maybe when it depends on a condition or a branch."""
     def __init__(
@@ -881,6 +882,56 @@ class GetLinkRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLinkRequest: _TypeAlias = GetLinkRequest  # noqa: Y015
+
+@_typing.final
+class ShowLinkRequest(_message.Message):
+    """Look at a link as a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowLinkRequest: _TypeAlias = ShowLinkRequest  # noqa: Y015
+
+@_typing.final
+class AnswerLinkRequest(_message.Message):
+    """Decide by the form of a page."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token."""
+    @_builtins.property
+    def body(self) -> _httpbody_pb2.HttpBody:
+        """The form, application/x-www-form-urlencoded: decision, comment, outcome, reason_code; see DecideByLinkRequest."""
+
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+        body: _httpbody_pb2.HttpBody | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerLinkRequest: _TypeAlias = AnswerLinkRequest  # noqa: Y015
 
 @_typing.final
 class DecideByLinkRequest(_message.Message):

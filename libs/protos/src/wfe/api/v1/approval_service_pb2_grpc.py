@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from wfe.api.v1 import approval_service_pb2 as wfe_dot_api_dot_v1_dot_approval__service__pb2
 from wfe.api.v1 import workflow_pb2 as wfe_dot_api_dot_v1_dot_workflow__pb2
 
@@ -915,6 +916,16 @@ class LinkServiceStub:
                 request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideByLinkRequest.SerializeToString,
                 response_deserializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
                 _registered_method=True)
+        self.ShowLink = channel.unary_unary(
+                '/wfe.api.v1.LinkService/ShowLink',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ShowLinkRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.AnswerLink = channel.unary_unary(
+                '/wfe.api.v1.LinkService/AnswerLink',
+                request_serializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.AnswerLinkRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
 
 
 class LinkServiceServicer:
@@ -935,6 +946,21 @@ class LinkServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowLink(self, request, context):
+        """What the link is about, as a page for people, with buttons. A browser that opens the link itself gets it too: what
+        asks for text/html. Answers text/html.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerLink(self, request, context):
+        """Decide by the form of that page. Answers text/html.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LinkServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -947,6 +973,16 @@ def add_LinkServiceServicer_to_server(servicer, server):
                     servicer.DecideByLink,
                     request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideByLinkRequest.FromString,
                     response_serializer=wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.SerializeToString,
+            ),
+            'ShowLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowLink,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.ShowLinkRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'AnswerLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerLink,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_approval__service__pb2.AnswerLinkRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1004,6 +1040,60 @@ class LinkService:
             '/wfe.api.v1.LinkService/DecideByLink',
             wfe_dot_api_dot_v1_dot_approval__service__pb2.DecideByLinkRequest.SerializeToString,
             wfe_dot_api_dot_v1_dot_workflow__pb2.Approval.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.LinkService/ShowLink',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.ShowLinkRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.LinkService/AnswerLink',
+            wfe_dot_api_dot_v1_dot_approval__service__pb2.AnswerLinkRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,
             insecure,

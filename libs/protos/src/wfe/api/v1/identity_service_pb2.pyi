@@ -240,7 +240,7 @@ class CreatePrincipalRequest(_message.Message):
     subject: _builtins.str
     """Subject of its tokens, as issuer|sub."""
     acts_for: _builtins.str
-    """UUID of the person an agent or a service account works for."""
+    """UUID of the person an agent or a service account works for; must be a person."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles to give."""

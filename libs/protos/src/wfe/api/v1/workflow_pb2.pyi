@@ -604,6 +604,8 @@ class Approval(_message.Message):
     WHY_NOT_REASON_FIELD_NUMBER: _builtins.int
     NOBODY_CAN_FIELD_NUMBER: _builtins.int
     APPROVES_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_FIELD_NUMBER: _builtins.int
+    DIFF_LEFT_OUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the gate."""
     workflow_id: _builtins.str
@@ -627,7 +629,7 @@ class Approval(_message.Message):
     comment: _builtins.str
     """What the decider said."""
     replaces: _builtins.str
-    """The gate this one replaces after a retry or rollback; empty for the first."""
+    """The gate this one replaces after a retry, a rollback or a revision; empty for the first."""
     can_decide: _builtins.bool
     """Whether the caller may decide it now."""
     why_not: _builtins.str
@@ -660,9 +662,15 @@ class Approval(_message.Message):
     """Whether nobody at all could approve it now; only in the answer about one gate."""
     approves: _builtins.str
     """The step it approves, by path; empty when it guards none in particular."""
+    replaced_by: _builtins.str
+    """The gate that took its place after a retry, a rollback or a revision; empty while there is none."""
+    diff_left_out: _builtins.str
+    """Why diff is absent though the gate was sent back: the payloads, or what differs, are too large. Empty otherwise."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Value:
-        """What is to be approved, as the template gives it."""
+        """What is to be approved, as the template gives it. Above 256 KB {"$blob": id, "bytes": n}, as all large values;
+        so are edited_payload, patch and form_values.
+        """
 
     @_builtins.property
     def approvers(self) -> Global___Approvers:
@@ -773,10 +781,12 @@ class Approval(_message.Message):
         why_not_reason: _builtins.str = ...,
         nobody_can: _builtins.bool = ...,
         approves: _builtins.str = ...,
+        replaced_by: _builtins.str = ...,
+        diff_left_out: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diff", b"_diff", "_edited_payload", b"_edited_payload", "_form_values", b"_form_values", "_patch", b"_patch", "_payload", b"_payload", "approvers", b"approvers", "claimed_at", b"claimed_at", "created_at", b"created_at", "decided_at", b"decided_at", "diff", b"diff", "edited_payload", b"edited_payload", "expires_at", b"expires_at", "form", b"form", "form_values", b"form_values", "opens_at", b"opens_at", "patch", b"patch", "payload", b"payload", "quorum", b"quorum"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diff", b"_diff", "_edited_payload", b"_edited_payload", "_form_values", b"_form_values", "_patch", b"_patch", "_payload", b"_payload", "approvers", b"approvers", "approves", b"approves", "body", b"body", "branch", b"branch", "can_decide", b"can_decide", "claimed_at", b"claimed_at", "claimed_by", b"claimed_by", "comment", b"comment", "created_at", b"created_at", "decided_at", b"decided_at", "decided_by", b"decided_by", "decided_via", b"decided_via", "diff", b"diff", "digest", b"digest", "edited_payload", b"edited_payload", "expires_at", b"expires_at", "form", b"form", "form_values", b"form_values", "id", b"id", "iteration", b"iteration", "level", b"level", "max_rounds", b"max_rounds", "nobody_can", b"nobody_can", "on_expiry", b"on_expiry", "opens_at", b"opens_at", "patch", b"patch", "payload", b"payload", "quorum", b"quorum", "reason_code", b"reason_code", "reason_required", b"reason_required", "reject_options", b"reject_options", "reject_outcomes", b"reject_outcomes", "replaces", b"replaces", "risk", b"risk", "round", b"round", "starter_excluded", b"starter_excluded", "status", b"status", "step", b"step", "title", b"title", "version", b"version", "votes", b"votes", "why_not", b"why_not", "why_not_reason", b"why_not_reason", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diff", b"_diff", "_edited_payload", b"_edited_payload", "_form_values", b"_form_values", "_patch", b"_patch", "_payload", b"_payload", "approvers", b"approvers", "approves", b"approves", "body", b"body", "branch", b"branch", "can_decide", b"can_decide", "claimed_at", b"claimed_at", "claimed_by", b"claimed_by", "comment", b"comment", "created_at", b"created_at", "decided_at", b"decided_at", "decided_by", b"decided_by", "decided_via", b"decided_via", "diff", b"diff", "diff_left_out", b"diff_left_out", "digest", b"digest", "edited_payload", b"edited_payload", "expires_at", b"expires_at", "form", b"form", "form_values", b"form_values", "id", b"id", "iteration", b"iteration", "level", b"level", "max_rounds", b"max_rounds", "nobody_can", b"nobody_can", "on_expiry", b"on_expiry", "opens_at", b"opens_at", "patch", b"patch", "payload", b"payload", "quorum", b"quorum", "reason_code", b"reason_code", "reason_required", b"reason_required", "reject_options", b"reject_options", "reject_outcomes", b"reject_outcomes", "replaced_by", b"replaced_by", "replaces", b"replaces", "risk", b"risk", "round", b"round", "starter_excluded", b"starter_excluded", "status", b"status", "step", b"step", "title", b"title", "version", b"version", "votes", b"votes", "why_not", b"why_not", "why_not_reason", b"why_not_reason", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diff: _TypeAlias = _typing.Literal["diff"]  # noqa: Y015
     _WhichOneofArgType__diff: _TypeAlias = _typing.Literal["_diff", b"_diff"]  # noqa: Y015
