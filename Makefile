@@ -104,5 +104,6 @@ images: ## Build the images, where a container engine is (ENGINE=podman for anot
 images-check: setup ## Run the images' build steps in clean folders, without a container engine; takes minutes
 	@WFE_TEST_IMAGES=1 exec $(BIN)/pytest deploy/tests/test_images.py $(ARGS)
 
-k8s-tools: setup ## Fetch kubectl into build/, for the tests of the manifests where none is on PATH
+k8s-tools: setup ## Fetch kubectl and promtool into build/, for the tests of what is deployed; they do it by themselves, too
 	@tools/kubectl.sh
+	@tools/promtool.sh

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,6 +11,8 @@ import pytest
 import yaml
 
 from tools import metrics_page
+
+from .conftest import promtool
 
 DEPLOY = Path(__file__).resolve().parents[1]
 RULES = DEPLOY / "prometheus" / "rules.yaml"
@@ -61,10 +62,25 @@ def test_every_alert_says_what_to_do():
                 assert set(rule["annotations"]) == {"summary", "action"}, rule["alert"]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (Debian: prometheus)")
-@pytest.mark.parametrize("arguments", [("check", "rules", "rules.yaml"), ("test", "rules", "rules_test.yaml")])
-def test_promtool_takes_the_rules_and_their_tests(arguments):
+def checked(*arguments: str, where: Path = RULES.parent) -> None:
     ended = subprocess.run(
-        ["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False, timeout=60
+        [promtool(), *arguments], cwd=where, capture_output=True, text=True, check=False, timeout=60
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [("check", "rules", "rules.yaml"), ("test", "rules", "rules_test.yaml")])
+def test_promtool_takes_the_rules_and_their_tests(arguments):
+    checked(*arguments)
+
+
+def test_promtool_takes_the_expressions_of_the_dashboard(tmp_path):
+    # Grafana puts the span of its window there.
+    asked = [
+        {"record": f"panel:{number}", "expr": target["expr"].replace("$__rate_interval", "1m")}
+        for number, target in enumerate(
+            target for panel in json.loads(DASHBOARD.read_text())["panels"] for target in panel["targets"]
+        )
+    ]
+    (tmp_path / "panels.yaml").write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": asked}]}))
+    checked("check", "rules", "panels.yaml", where=tmp_path)
