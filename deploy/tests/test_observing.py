@@ -63,9 +63,7 @@ def test_every_alert_says_what_to_do():
 
 
 def checked(*arguments: str, where: Path = RULES.parent) -> None:
-    ended = subprocess.run(
-        [promtool(), *arguments], cwd=where, capture_output=True, text=True, check=False, timeout=60
-    )
+    ended = subprocess.run([promtool(), *arguments], cwd=where, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 

@@ -187,7 +187,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     )
     children = Children(database, cycle, plans, clock, traces)
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
-    gates = Gates(database, cycle, cache)
+    gates = Gates(database, cycle, cache, traces)
     gates_ref.append(gates)
     admission = Admission(
         cycle,

@@ -28,6 +28,8 @@ LINK_SECONDS = 3600.0
 SAVED_SECONDS = 5.0
 #: Runs whose context is kept in memory; empty for those that have none.
 MOST_KNOWN = 50_000
+#: Calls whose commits are awaited; those of runs that nothing came of are forgotten.
+MOST_CAUSES = 5_000
 
 _log = structlog.get_logger("wfe.scheduler.traces")
 
@@ -40,6 +42,7 @@ class Traces:
         self._clock = clock
         self._known: OrderedDict[UUID, str] = OrderedDict()
         self._unsaved: dict[UUID, str] = {}
+        self._causes: OrderedDict[UUID, str] = OrderedDict()
 
     def begin(self, run: UUID) -> None:
         """A run is about to be started by the present call."""
@@ -48,6 +51,23 @@ class Traces:
             traceparent = current_traceparent(None if call is None else call.header("traceparent"))
             if traceparent:
                 self._keep(run, traceparent)
+
+    def caused(self, run: UUID, traceparent: str | None = None) -> None:
+        """A call is about to make a run move: the span of that commit links to it.
+
+        Args:
+            run: Which.
+            traceparent: Of the call; None for the present one.
+        """
+        if not tracing():
+            return
+        if traceparent is None:
+            call = call_var.get()
+            traceparent = current_traceparent(None if call is None else call.header("traceparent"))
+        if traceparent and sampled(traceparent):
+            self._causes[run] = traceparent
+            if len(self._causes) > MOST_CAUSES:
+                self._causes.popitem(last=False)
 
     async def adopt(self, child: UUID, parent: UUID) -> None:
         """A run is about to be started by another one: it goes on in the same trace. Never fails."""
@@ -91,7 +111,7 @@ class Traces:
             return
         for work in outcome.works:
             run = work.entry.run
-            traceparent = self._known.get(run)
+            traceparent, cause = self._known.get(run), self._causes.pop(run, None)
             if traceparent is None:
                 continue
             if not sampled(traceparent):
@@ -105,7 +125,9 @@ class Traces:
                 self._unsaved[run] = traceparent
             commands = [type(item.command).__name__ for item in work.items]
             facts = {"wfe.run": str(run), "wfe.commands": commands, "wfe.events": len(work.events)}
-            opened = open_span("decide", traceparent, facts, start=work.now)
+            if cause is not None and cause[3:35] == traceparent[3:35]:
+                cause = None  # it is of the run's own trace
+            opened = open_span("decide", traceparent, facts, start=work.now, link=cause)
             if opened is not None:
                 opened.close()
 
