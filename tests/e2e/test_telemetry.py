@@ -219,7 +219,13 @@ async def test_a_decision_is_linked_to_and_what_receivers_are_told_is_in_the_run
         told = {"run.created", "run.completed"} <= set(collector.told_with)
         return names.count("webhook") >= 2 and told and links() and deciding == {"wfe-gateway", "wfe-approvals"}
 
-    await wait_for(complete, seconds=20)
+    try:
+        await wait_for(complete, seconds=20)
+    except AssertionError:
+        seen_spans = [
+            (service, span.name) for t in (run_trace, decision_trace) for service, span in collector.of_trace(t)
+        ]
+        raise AssertionError(f"{seen_spans} {collector.told_with} {links()}") from None
     assert links() == {decision_trace}
     told = {span.span_id.hex() for _, span in collector.of_trace(run_trace) if span.name == "webhook"}
     for kind in ("run.created", "run.completed"):

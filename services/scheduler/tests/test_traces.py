@@ -184,3 +184,20 @@ async def test_a_commit_links_to_the_call_that_brought_it_about(make_rig, make_c
         (decided,) = spans.get_finished_spans()[before:]
         assert f"{decided.context.trace_id:032x}" == CALL[3:35]
         assert [f"{link.context.trace_id:032x}" for link in decided.links] == linked, given
+
+
+async def test_a_run_that_is_parked_before_its_trace_is_saved_keeps_it(make_rig, make_chain, database, clock, spans):
+    rig = make_rig(make_chain("call"))
+    rig.room = False
+    run, traces = await started(rig, database, clock)
+    told = []
+    traces.on_unsaved = lambda: told.append(run)
+    await rig.do(run, cmd.Pause())
+    traces._known.clear()  # as a parked run's is
+    assert told == [run], "whoever saves is woken"
+    await traces.load([run])
+    assert traces.of(run)[3:35] == CALL[3:35]
+    await traces.save()
+    fresh = Traces(database, clock)
+    await fresh.load([run])
+    assert fresh.of(run)[3:35] == CALL[3:35]

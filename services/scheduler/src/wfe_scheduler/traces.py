@@ -8,7 +8,7 @@ the first one: traces that stay open for weeks are of no use to anybody.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 import structlog
@@ -35,7 +35,12 @@ _log = structlog.get_logger("wfe.scheduler.traces")
 
 
 class Traces:
-    """Trace contexts by run. While tracing is off everything here does nothing."""
+    """Trace contexts by run. While tracing is off everything here does nothing.
+
+    Attributes:
+        on_unsaved: Called after a commit that brought contexts to save: webhooks' deliveries, which are at most a few
+            hundred milliseconds behind, look for them in the store.
+    """
 
     def __init__(self, database: Database, clock: StoreClock) -> None:
         self._database = database
@@ -43,6 +48,7 @@ class Traces:
         self._known: OrderedDict[UUID, str] = OrderedDict()
         self._unsaved: dict[UUID, str] = {}
         self._causes: OrderedDict[UUID, str] = OrderedDict()
+        self.on_unsaved: Callable[[], None] = lambda: None
 
     def begin(self, run: UUID) -> None:
         """A run is about to be started by the present call."""
@@ -83,7 +89,12 @@ class Traces:
         """Look up runs that were not started or were not in memory here. Never fails."""
         if not tracing():
             return
-        missing = [run for run in runs if run not in self._known]
+        missing = []
+        for run in runs:
+            if run in self._unsaved:
+                self._keep(run, self._unsaved[run])  # it was parked before it could be written
+            elif run not in self._known:
+                missing.append(run)
         if not missing:
             return
         try:
@@ -130,17 +141,22 @@ class Traces:
             opened = open_span("decide", traceparent, facts, start=work.now, link=cause)
             if opened is not None:
                 opened.close()
+        if self._unsaved:
+            self.on_unsaved()
 
     async def save(self) -> None:
         """Write what is new. What cannot be written is forgotten."""
-        if not self._unsaved:
+        unsaved = dict(self._unsaved)
+        if not unsaved:
             return
-        unsaved, self._unsaved = self._unsaved, {}
         try:
             async with self._database.connection() as connection:
                 await save_traces(connection, unsaved)
         except Unavailable as fault:
             _log.debug("traces not saved", fault=str(fault), runs=len(unsaved))
+        finally:
+            for run in unsaved:
+                self._unsaved.pop(run, None)
 
     def _keep(self, run: UUID, traceparent: str) -> None:
         self._known[run] = traceparent
