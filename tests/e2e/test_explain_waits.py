@@ -102,6 +102,42 @@ async def test_a_compensation(sam, explained):
     await sam.post(f"/api/v1/workflows/{run}/terminate")
 
 
+async def test_a_gate_that_opens_later(sam, explained):
+    run, said = await explained(
+        "name: for-opening\nsteps:\n"
+        "  - {id: ask, approval: {title: 'Go on?', opens_after: 1h, approvers: {roles: [approver]}}}\n",
+        "GATE_SCHEDULED",
+    )
+    assert (said["step"], said["message"]) == ("ask", "its gate is not open yet: Go on?")
+    gate = (await sam.get(f"/api/v1/workflows/{run}"))["approvals"][0]
+    assert (said["until"], said["details"]["approval_id"]) == (gate["opens_at"], gate["id"])
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+
+
+async def test_one_vote_of_two(sam, ada, explained):
+    run, said = await explained(
+        "name: for-votes\nsteps:\n"
+        "  - {id: ask, approval: {title: 'Go on?', policy: [{from: {role: approver}, count: 2}]}}\n",
+        "WAITING_APPROVAL",
+    )
+    assert "votes" not in said["details"]
+    await ada.post(f"/api/v1/workflows/{run}/approvals/{said['details']['approval_id']}/approve")
+    said = await sam.get(f"/api/v1/workflows/{run}/explain")
+    assert (said["reason"], said["details"]["votes"]) == ("WAITING_APPROVAL", "1")
+    assert said["message"] == "it waits for people: Go on? (1 voted so far)"
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+
+
+async def test_a_start_at_a_later_moment_and_a_pause_of_it(sam, publish):
+    template = await publish("name: for-start\nsteps: [{id: work, set: {x: 1}}]\n")
+    run = await sam.start({"template_id": template, "delay_seconds": 3600})
+    said = await sam.get(f"/api/v1/workflows/{run['id']}/explain")
+    assert (said["reason"], said["until"][:19]) == ("WAITING_START", run["start_at"][:19])
+    await sam.post(f"/api/v1/workflows/{run['id']}/pause")
+    assert (await sam.get(f"/api/v1/workflows/{run['id']}/explain"))["reason"] == "PAUSED"
+    await sam.post(f"/api/v1/workflows/{run['id']}/cancel")
+
+
 @pytest.mark.parametrize(
     ("step", "kind", "does"),
     [

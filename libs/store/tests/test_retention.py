@@ -223,6 +223,18 @@ async def waits_for_people(connection, run):
     )
 
 
+async def waits_for_a_gate_to_open(connection, run):
+    await waits_for_people(connection, run)
+    await connection.execute("UPDATE gates SET status = 'scheduled', opens_at = clock_timestamp() + interval '1 h'")
+
+
+async def waits_for_its_start(connection, run):
+    await connection.execute("UPDATE runs SET status = 'pending', started_at = NULL WHERE id = %s", (run,))
+    await connection.execute(
+        "INSERT INTO timers (run_id, no, due_at) VALUES (%s, 0, clock_timestamp() + interval '1 h')", (run,)
+    )
+
+
 async def waits_for_an_executor(connection, run):
     await connection.execute(
         "INSERT INTO dispatch (run_id, no, owner_id, path, kind, queue, request, attempt, max_attempts, fence,"
@@ -236,7 +248,16 @@ async def is_paused(connection, run):
     await connection.execute("UPDATE runs SET status = 'paused' WHERE id = %s", (run,))
 
 
-WAITS = (waits_for_signal, waits_for_child, waits_for_time, waits_for_people, waits_for_an_executor, is_paused)
+WAITS = (
+    waits_for_signal,
+    waits_for_child,
+    waits_for_time,
+    waits_for_people,
+    waits_for_a_gate_to_open,
+    waits_for_its_start,
+    waits_for_an_executor,
+    is_paused,
+)
 
 
 @pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)

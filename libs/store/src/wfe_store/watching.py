@@ -167,8 +167,9 @@ async def told(connection: Connection) -> Told:
 async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, limit: int = 100) -> list[UUID]:
     """Runs that are not over and that nothing can move any more: no step, timer, gate or wait.
 
-    A run's own total clock ends it and moves nothing; a step that waits for time has a timer, one that waits for a run
-    a wish. There should never be a stuck run. Reads every run that has not ended, so ask rarely.
+    A run's own timer is its start, and from then on its total clock, which ends it and moves nothing; a step that waits
+    for time has a timer, one that waits for a run a wish, a gate that opens later opens by itself. There should never
+    be a stuck run. Reads every run that has not ended, so ask rarely.
     """
     cursor = await connection.execute(
         """
@@ -176,9 +177,10 @@ async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, 
         WHERE r.ended_at IS NULL AND r.status IN ('pending', 'running', 'waiting_approval')
             AND r.updated_at < clock_timestamp() - make_interval(secs => %s)
             AND NOT EXISTS (SELECT 1 FROM dispatch d WHERE d.run_id = r.id)
-            AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.run_id = r.id AND t.no <> 0)
+            AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.run_id = r.id
+                AND (t.no <> 0 OR (r.status = 'pending' AND r.started_at IS NULL)))
             AND NOT EXISTS (SELECT 1 FROM gates g WHERE g.run_id = r.id
-                AND (g.status = 'open' OR (g.outcome IS NOT NULL AND g.told_at IS NULL)))
+                AND (g.status IN ('open', 'scheduled') OR (g.outcome IS NOT NULL AND g.told_at IS NULL)))
             AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.run_id = r.id AND s.status = 'waiting'
                 AND s.kind NOT IN ('wait', 'workflow'))
             AND NOT EXISTS (SELECT 1 FROM children c WHERE c.run_id = r.id)
