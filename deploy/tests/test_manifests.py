@@ -89,6 +89,18 @@ def test_every_definition_is_of_a_kind_the_manifests_use_and_can_refuse():
         assert custom_faults(one | wrong), f"{one['kind']}: {name}"
 
 
+def test_requests_and_limits_are_those_the_page_derives():
+    page = (DEPLOY.parent / "docs" / "kubernetes.md").read_text()
+    rows = re.findall(r"(?m)^\| (\w+) \| (\d+) \| [\d.-]+ \| (\S+), (\d+)Mi \| (\d+)(Mi|Gi) \|$", page)
+    assert [row[0] for row in rows] == ["scheduler", "approvals", "executor", "envoy"]
+    containers = {one["name"]: one for pod in pods(objects("prod")).values() for one in pod["spec"]["containers"]}
+    for name, peak, cpu, memory, limit, unit in rows:
+        resources = containers[name]["resources"]
+        assert resources["requests"] == {"cpu": cpu, "memory": f"{memory}Mi"}, name
+        assert resources["limits"] == {"memory": f"{limit}{unit}"}, name
+        assert int(peak) < int(memory), f"{name} would be evicted first"
+
+
 def test_pods_may_do_nothing_they_need_not(rendered):
     for name, pod in pods(rendered).items():
         spec = pod["spec"]
