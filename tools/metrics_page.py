@@ -14,6 +14,7 @@ MODULES = {
     "wfe_servicekit.telemetry.process": "all",
     "wfe_scheduler.metrics": "scheduler",
     "wfe_scheduler.survey": "scheduler",
+    "wfe_approvals.metrics": "approvals",
     "wfe_approvals.survey": "approvals",
     "wfe_executor.observe": "executor",
 }

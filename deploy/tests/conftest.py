@@ -17,20 +17,43 @@ DEPLOY = Path(__file__).resolve().parents[1]
 OVERLAYS = ("dev", "prod")
 
 
+def tool(name: str) -> str:
+    """A program: the one WFE_<NAME> names, of PATH, or what tools/<name>.sh fetches into build/.
+
+    Raises:
+        FileNotFoundError: It is not there and cannot be fetched.
+    """
+    found = os.environ.get(f"WFE_{name.upper()}") or shutil.which(name)
+    if found:
+        return found
+    root = DEPLOY.parent
+    ended = subprocess.run(
+        [str(root / "tools" / f"{name}.sh")], capture_output=True, text=True, check=False, timeout=300
+    )
+    if ended.returncode != 0:
+        raise FileNotFoundError(f"there is no {name}, and it could not be fetched: {ended.stderr.strip()}")
+    return str(root / "build" / name)
+
+
 @cache
-def kubectl() -> str | None:
-    """kubectl: the one WFE_KUBECTL names, of PATH, or the one `make k8s-tools` fetched."""
-    fetched = DEPLOY.parent / "build" / "kubectl"
-    return os.environ.get("WFE_KUBECTL") or shutil.which("kubectl") or (str(fetched) if fetched.exists() else None)
+def kubectl() -> str:
+    """kubectl. Without it nothing here could be checked, so that is a failure."""
+    return tool("kubectl")
+
+
+@cache
+def promtool() -> str:
+    """promtool. Debian has it; elsewhere it has to be on PATH."""
+    try:
+        return tool("promtool")
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
 
 
 @cache
 def objects(overlay: str) -> tuple[dict[str, Any], ...]:
     """Every object of an overlay."""
-    found = kubectl()
-    if found is None:
-        pytest.skip("there is no kubectl: make k8s-tools fetches one")
-    line = [found, "kustomize", str(DEPLOY / "k8s" / "overlays" / overlay)]
+    line = [kubectl(), "kustomize", str(DEPLOY / "k8s" / "overlays" / overlay)]
     ended = subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return tuple(yaml.safe_load_all(ended.stdout))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import subprocess
 import sys
@@ -48,16 +48,8 @@ def test_every_object_is_of_its_schema(rendered, version):
 
 @cache
 def crd_schemas() -> dict[tuple[str, str], Any]:
-    folder = os.environ.get("WFE_CRD_DIR")
-    if not folder:
-        pytest.skip("WFE_CRD_DIR names no folder with the operators' CustomResourceDefinitions")
-    found = {}
-    for path in Path(folder).glob("*.yaml"):
-        for crd in yaml.safe_load_all(path.read_text()):
-            for version in crd["spec"]["versions"]:
-                name = f"{crd['spec']['group']}/{version['name']}"
-                found[name, crd["spec"]["names"]["kind"]] = strict(version["schema"]["openAPIV3Schema"])
-    return found
+    found = [json.loads(path.read_text()) for path in (DEPLOY / "tests" / "crds").glob("*.json")]
+    return {(one["apiVersion"], one["kind"]): strict(one["schema"]) for one in found}
 
 
 def strict(schema: Any) -> Any:
@@ -75,13 +67,38 @@ def strict(schema: Any) -> Any:
     return made
 
 
+def custom_faults(one: dict[str, Any]) -> list[str]:
+    schema = crd_schemas()[one["apiVersion"], one["kind"]]
+    schema = schema | {"properties": schema["properties"] | {"metadata": {"type": "object"}}}
+    return [f"{fault.json_path}: {fault.message}" for fault in Draft202012Validator(schema).iter_errors(one)]
+
+
 def test_custom_resources_are_of_their_definitions(rendered):
-    schemas = crd_schemas()
     for one in filter(is_custom, rendered):
-        schema = schemas[one["apiVersion"], one["kind"]]
-        schema = schema | {"properties": schema["properties"] | {"metadata": {"type": "object"}}}
-        faults = [f"{fault.json_path}: {fault.message}" for fault in Draft202012Validator(schema).iter_errors(one)]
-        assert not faults, f"{one['kind']} {one['metadata']['name']}: {faults}"
+        assert not custom_faults(one), f"{one['kind']} {one['metadata']['name']}"
+
+
+def test_every_definition_is_of_a_kind_the_manifests_use_and_can_refuse():
+    """A schema that lets everything through would check nothing."""
+    used = {(one["apiVersion"], one["kind"]): one for one in objects("prod") if is_custom(one)}
+    assert set(used) == set(crd_schemas())
+    for one in used.values():
+        assert custom_faults(one | {"spec": one["spec"] | {"notAField": 1}}), one["kind"]
+        name, value = next(iter(one["spec"].items()))
+        wrong = {"spec": one["spec"] | {name: 7.5 if isinstance(value, str | list | dict) else "seven"}}
+        assert custom_faults(one | wrong), f"{one['kind']}: {name}"
+
+
+def test_requests_and_limits_are_those_the_page_derives():
+    page = (DEPLOY.parent / "docs" / "kubernetes.md").read_text()
+    rows = re.findall(r"(?m)^\| (\w+) \| (\d+) \| [\d.-]+ \| (\S+), (\d+)Mi \| (\d+)(Mi|Gi) \|$", page)
+    assert [row[0] for row in rows] == ["scheduler", "approvals", "executor", "envoy"]
+    containers = {one["name"]: one for pod in pods(objects("prod")).values() for one in pod["spec"]["containers"]}
+    for name, peak, cpu, memory, limit, unit in rows:
+        resources = containers[name]["resources"]
+        assert resources["requests"] == {"cpu": cpu, "memory": f"{memory}Mi"}, name
+        assert resources["limits"] == {"memory": f"{limit}{unit}"}, name
+        assert int(peak) < int(memory), f"{name} would be evicted first"
 
 
 def test_pods_may_do_nothing_they_need_not(rendered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from itertools import product
 
@@ -21,7 +22,9 @@ NAMES = {
 PORTS = {"scheduler": 9101, "approvals": 9101, "nats": 4222, "postgres": 5432}
 #: Jobs are not in the diagram: they do for the run store what an operator would.
 JOBS = {("migrate", "postgres", 5432), ("maintenance", "postgres", 5432)}
-INSIDE = {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"}
+OUTSIDE = ("93.184.216.34", "2606:2800:220:1::1")
+#: Pods, services, nodes, and what clouds tell their machines.
+INSIDE = ("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "127.0.0.1", "fd00:ec2::254", "::1")
 ALL_PORTS = (22, 4222, 5432, 6222, 8080, 8081, 8222, 9101, 9103, 9104, 9901)
 
 
@@ -112,24 +115,62 @@ def test_pods_reach_each_other_along_the_arrows_and_no_other_way(overlay):
     assert open_ways - doors == wanted
 
 
+def who_leaves() -> set[str]:
+    """Pods of which docs/architecture.md's diagram says that they call other systems."""
+    diagram = (DEPLOY.parent / "docs" / "architecture.md").read_text().split("```")[1]
+    lines = [line for line in diagram.splitlines() if line.endswith("▶ other systems")]
+    return {NAMES[line.split()[0]] for line in lines}
+
+
+def way_out(policies, labels, address: str, port: int) -> bool:
+    """Whether a pod may open a connection to an address outside the cluster's pods."""
+    target = ipaddress.ip_address(address)
+    for spec in policies:
+        if "Egress" not in spec["policyTypes"] or not matches(spec["podSelector"], labels):
+            continue
+        for rule in spec.get("egress", ()):
+            if "ports" in rule and not any(p["port"] == port and p["protocol"] == "TCP" for p in rule["ports"]):
+                continue
+            blocks = [peer["ipBlock"] for peer in rule.get("to", ()) if "ipBlock" in peer]
+            for block in blocks:
+                inside = any(target in ipaddress.ip_network(one) for one in block.get("except", ()))
+                if target in ipaddress.ip_network(block["cidr"]) and not inside:
+                    return True
+    return False
+
+
+def test_the_diagram_says_who_calls_other_systems():
+    assert who_leaves() == {"executor", "approvals"}
+
+
 @pytest.mark.parametrize("overlay", ["dev", "prod"])
-def test_only_steps_and_webhooks_leave_and_not_for_what_is_inside(overlay):
+def test_steps_and_webhooks_leave_for_the_world_and_nobody_for_what_is_inside(overlay):
     policies = [one["spec"] for one in objects(overlay) if one["kind"] == "NetworkPolicy"]
-    leaving = set()
     for name, labels in everybody(overlay).items():
-        for spec in policies:
-            blocks = [
-                peer["ipBlock"] for rule in spec.get("egress", ()) for peer in rule.get("to", ()) if "ipBlock" in peer
-            ]
-            if blocks and matches(spec["podSelector"], labels):
-                leaving.add(name)
-                for block in blocks:
-                    assert block["except"], name
-                    if block["cidr"] == "0.0.0.0/0":
-                        assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"} <= set(
-                            block["except"]
-                        )
-    assert {name.removesuffix("-io") for name in leaving} == {"executor", "approvals"}
+        if labels.get("cnpg.io/cluster"):
+            continue  # the operator's pods, which reach the object store
+        for address in OUTSIDE:
+            for port in (80, 443):
+                assert way_out(policies, labels, address, port) == (name.removesuffix("-io") in who_leaves()), name
+            for port in (22, 25, 5432, 6443):
+                assert not way_out(policies, labels, address, port), (name, address, port)
+        for address in INSIDE:
+            assert not way_out(policies, labels, address, 443), (name, address)
+
+
+@pytest.mark.parametrize("overlay", ["dev", "prod"])
+def test_what_comes_from_outside_hooks_and_calls_alike_comes_to_the_gateway_alone(overlay):
+    policies = [one["spec"] for one in objects(overlay) if one["kind"] == "NetworkPolicy"]
+    open_to_all = {
+        (name, port["port"])
+        for name, labels in everybody(overlay).items()
+        for spec in policies
+        if "Ingress" in spec["policyTypes"] and matches(spec["podSelector"], labels)
+        for rule in spec.get("ingress", ())
+        if "from" not in rule or any("ipBlock" in peer for peer in rule["from"])
+        for port in rule.get("ports", [{"port": "any"}])
+    }
+    assert open_to_all == {("gateway", 8080), ("gateway", 8081)}
 
 
 @pytest.mark.parametrize("overlay", ["dev", "prod"])

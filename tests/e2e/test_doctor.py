@@ -8,9 +8,11 @@ import re
 import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from wfe_stack.waiting import wait_for
 
+NOBODY = "00000000-0000-7000-8000-000000000001"
 WFE = str(Path(sys.executable).with_name("wfe"))
 
 
@@ -44,7 +46,8 @@ async def test_a_healthy_engine(wfe):
     # Tests run without waiting for the disk, and the doctor says so; of everything else it has nothing to say.
     assert failed(said) == {"fsync", "full_page_writes"}, said
     assert status == 1
-    for part in ("gateway", "key", "run store", "schema", "ready: executors", "bus", "queue default"):
+    parts = ("gateway", "key", "run store", "schema", "ready: executors", "bus", "queue default")
+    for part in (*parts, "timers", "gates", "webhooks"):
         assert f"ok   {part}:" in said, said
 
 
@@ -72,6 +75,19 @@ async def test_a_hold_is_seen_and_released(wfe):
         status, said = await wfe("admin", "dispatch", "release")
     assert status == 0
     assert said.startswith("released")
+
+
+async def test_what_is_late_is_named(stack, wfe):
+    """A timer nobody will take up: its run is unknown to every scheduler."""
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO timers (run_id, no, due_at) VALUES (%s, 1, clock_timestamp() - interval '5 min')", (NOBODY,)
+        )
+        try:
+            _, said = await wfe("doctor")
+        finally:
+            connection.execute("DELETE FROM timers WHERE run_id = %s", (NOBODY,))
+    assert "timers" in failed(said), said
 
 
 async def test_a_server_that_is_not_there(wfe):

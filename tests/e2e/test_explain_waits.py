@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from contextlib import suppress
 
+import psycopg
 import pytest
 from wfe_stack.waiting import wait_for
 
@@ -102,6 +104,42 @@ async def test_a_compensation(sam, explained):
     await sam.post(f"/api/v1/workflows/{run}/terminate")
 
 
+async def test_a_gate_that_opens_later(sam, explained):
+    run, said = await explained(
+        "name: for-opening\nsteps:\n"
+        "  - {id: ask, approval: {title: 'Go on?', opens_after: 1h, approvers: {roles: [approver]}}}\n",
+        "GATE_SCHEDULED",
+    )
+    assert (said["step"], said["message"]) == ("ask", "its gate is not open yet: Go on?")
+    gate = (await sam.get(f"/api/v1/workflows/{run}"))["approvals"][0]
+    assert (said["until"], said["details"]["approval_id"]) == (gate["opens_at"], gate["id"])
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+
+
+async def test_one_vote_of_two(sam, ada, explained):
+    run, said = await explained(
+        "name: for-votes\nsteps:\n"
+        "  - {id: ask, approval: {title: 'Go on?', policy: [{from: {role: approver}, count: 2}]}}\n",
+        "WAITING_APPROVAL",
+    )
+    assert "votes" not in said["details"]
+    await ada.post(f"/api/v1/workflows/{run}/approvals/{said['details']['approval_id']}/approve")
+    said = await sam.get(f"/api/v1/workflows/{run}/explain")
+    assert (said["reason"], said["details"]["votes"]) == ("WAITING_APPROVAL", "1")
+    assert said["message"] == "it waits for people: Go on? (1 voted so far)"
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+
+
+async def test_a_start_at_a_later_moment_and_a_pause_of_it(sam, publish):
+    template = await publish("name: for-start\nsteps: [{id: work, set: {x: 1}}]\n")
+    run = await sam.start({"template_id": template, "delay_seconds": 3600})
+    said = await sam.get(f"/api/v1/workflows/{run['id']}/explain")
+    assert (said["reason"], said["until"][:19]) == ("WAITING_START", run["start_at"][:19])
+    await sam.post(f"/api/v1/workflows/{run['id']}/pause")
+    assert (await sam.get(f"/api/v1/workflows/{run['id']}/explain"))["reason"] == "PAUSED"
+    await sam.post(f"/api/v1/workflows/{run['id']}/cancel")
+
+
 @pytest.mark.parametrize(
     ("step", "kind", "does"),
     [
@@ -132,3 +170,45 @@ async def test_a_gate_beside_a_wait(sam, explained):
     )
     assert said["step"] == "ask"
     await sam.post(f"/api/v1/workflows/{run}/cancel")
+
+
+async def test_a_schedule_that_is_paused_and_one_behind_its_own_run(stack, sam, publish):
+    template = await publish("name: for-schedule\nsteps: [{id: go, wait_for: {signal: go}}]\n")
+    # Once a year, at the minute that has just gone by.
+    at = dt.datetime.now(dt.UTC).replace(second=0, microsecond=0) - dt.timedelta(minutes=1)
+    cron = f"{at.minute} {at.hour} {at.day} {at.month} *"
+    terms = {"name": "for-explain", "template_id": template, "cron": cron, "overlap": "queue"}
+    made = await sam.post("/api/v1/schedules", terms)
+    path = f"/api/v1/schedules/{made['id']}"
+    said = await sam.get(f"{path}/explain")
+    assert (said["reason"], said["until"]) == ("WAITING_TIME", made["next_at"])
+    run = (await sam.post(f"{path}/trigger"))["id"]
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute("UPDATE schedules SET next_at = %s WHERE id = %s", (at, made["id"]))
+
+    async def queued():
+        said = await sam.get(f"{path}/explain")
+        return said if said["reason"] == "OVERLAP" else None
+
+    assert (await wait_for(queued))["details"]["run"] == run
+    await sam.post(f"{path}/pause")
+    assert (await sam.get(f"{path}/explain"))["reason"] == "PAUSED"
+    await sam.post(f"/api/v1/workflows/{run}/cancel")
+    await sam.call("DELETE", path)
+
+
+async def test_a_webhook_whose_receiver_fails_and_one_that_is_disabled(root, sam, publish, silent):
+    made = await root.post("/api/v1/webhooks", {"url": silent, "event_types": ["run.*"]})
+    path = f"/api/v1/webhooks/{made['id']}"
+    await sam.start({"template_id": await publish("name: for-webhook\nsteps: [{id: a, set: {x: 1}}]\n")})
+
+    async def failing():
+        said = await root.get(f"{path}/explain")
+        return said if said["reason"] in ("RETRY_LATER", "IDLE") and said["details"]["failed"] != "0" else None
+
+    # It does not answer within three seconds, four times.
+    await wait_for(failing, seconds=60)
+    await root.post(f"{path}/disable")
+    said = await root.get(f"{path}/explain")
+    assert (said["reason"], said["details"]["disabled_reason"]) == ("DISABLED", "asked")
+    await root.call("DELETE", path)

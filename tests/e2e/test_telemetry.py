@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +16,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
+from wfe_approvals.webhooks.signing import Signer, signed_headers
 from wfe_stack.rest import Rest
 from wfe_stack.settings import StackSettings
 from wfe_stack.stack import Stack
@@ -41,6 +43,7 @@ class Collector:
         self.lines = []
         self.metrics = defaultdict(set)
         self.called_with = []
+        self.told_with = {}
         self._runner = None
         self.port = 0
 
@@ -50,6 +53,7 @@ class Collector:
         app.router.add_post("/v1/logs", self._logs)
         app.router.add_post("/v1/metrics", self._metrics)
         app.router.add_get("/target", self._target)
+        app.router.add_post("/told", self._told)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
@@ -85,6 +89,14 @@ class Collector:
         self.called_with.append(request.headers.get("traceparent"))
         return web.json_response({"ok": True})
 
+    async def _told(self, request):
+        event = await request.json()
+        self.told_with[event["type"]] = request.headers.get("traceparent")
+        return web.Response(status=204)
+
+    def of_trace(self, trace):
+        return [(service, span) for service, span in self.spans if span.trace_id.hex() == trace]
+
 
 @pytest.fixture(scope="module")
 async def collector():
@@ -109,6 +121,8 @@ async def seen(collector):
             "WFE_GATEWAY_OTLP_ENDPOINT": endpoint,
             "WFE_GATEWAY_TRACE_RATIO": "1",
             "WFE_SURVEY_SECONDS": "0.2",
+            "WFE_EGRESS_ALLOW": "127.0.0.1",
+            "WFE_WEBHOOK_HTTP": "true",
         },
         executor_environment={"WFE_EGRESS_ALLOW": "127.0.0.1"},
     )
@@ -123,16 +137,20 @@ async def _publish(rest, source):
     return template["id"]
 
 
-async def _start(stack, template, given):
-    headers = {
-        "authorization": f"Bearer {stack.keys['sam']}",
-        "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01",
-    }
-    body = {"template_id": template, "input": given}
-    url = f"{stack.url}/api/v1/workflows"
-    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
-        assert answer.status == 201
-        return (await answer.json())["id"]
+async def _post(stack, path, body, trace, *, key="sam", headers=None):
+    own = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "content-type": "application/json"}
+    headers = own | (headers or {})
+    if key:
+        headers["authorization"] = f"Bearer {stack.keys[key]}"
+    given = {"data": body} if isinstance(body, bytes) else {"json": body}
+    url = f"{stack.url}/api/v1/{path}"
+    async with aiohttp.ClientSession() as session, session.post(url, headers=headers, **given) as answer:
+        assert answer.status in (200, 201), await answer.text()
+        return await answer.json()
+
+
+async def _start(stack, template, given, trace=TRACE):
+    return (await _post(stack, "workflows", {"template_id": template, "input": given}, trace))["id"]
 
 
 async def test_one_trace_from_the_call_to_what_a_step_calls(seen, collector):
@@ -143,7 +161,7 @@ async def test_one_trace_from_the_call_to_what_a_step_calls(seen, collector):
         assert (await sam.wait_ended(run))["status"] == "completed"
 
     def of_trace():
-        return [(service, span) for service, span in collector.spans if span.trace_id.hex() == TRACE]
+        return collector.of_trace(TRACE)
 
     async def complete():
         services = {service for service, _ in of_trace()}
@@ -169,6 +187,68 @@ async def test_one_trace_from_the_call_to_what_a_step_calls(seen, collector):
     assert collector.called_with == [f"00-{TRACE}-{http.span_id.hex()}-01"]
     everything = str([span for _, span in collector.spans]) + "".join(collector.lines)
     assert "never-shown" not in everything
+
+
+ASKS = """
+name: asks
+steps:
+  - {id: ask, approval: {title: "Go on?", approvers: {roles: [approver]}}}
+"""
+
+
+async def test_a_decision_is_linked_to_and_what_receivers_are_told_is_in_the_run_s_trace(seen, collector):
+    run_trace, decision_trace = "1" * 32, "2" * 32
+    async with Rest(seen.url, seen.keys["root"]) as root, Rest(seen.url, seen.keys["sam"]) as sam:
+        url = f"http://127.0.0.1:{collector.port}/told"
+        await root.post("/api/v1/webhooks", {"url": url, "event_types": ["run.*"]})
+        run = await _start(seen, await _publish(sam, ASKS), {}, run_trace)
+
+        async def gate():
+            return (await sam.get(f"/api/v1/workflows/{run}"))["approvals"]
+
+        gates = await wait_for(gate)
+        await _post(seen, f"workflows/{run}/approvals/{gates[0]['id']}/approve", {}, decision_trace, key="ada")
+        assert (await sam.wait_ended(run))["status"] == "completed"
+
+    def links():
+        return {link.trace_id.hex() for _, span in collector.of_trace(run_trace) for link in span.links}
+
+    async def complete():
+        names = [span.name for _, span in collector.of_trace(run_trace)]
+        deciding = {service for service, _ in collector.of_trace(decision_trace)}
+        told = {"run.created", "run.completed"} <= set(collector.told_with)
+        return names.count("webhook") >= 2 and told and links() and deciding == {"wfe-gateway", "wfe-approvals"}
+
+    try:
+        await wait_for(complete, seconds=20)
+    except AssertionError:
+        seen_spans = [
+            (service, span.name) for t in (run_trace, decision_trace) for service, span in collector.of_trace(t)
+        ]
+        raise AssertionError(f"{seen_spans} {collector.told_with} {links()}") from None
+    assert links() == {decision_trace}
+    told = {span.span_id.hex() for _, span in collector.of_trace(run_trace) if span.name == "webhook"}
+    for kind in ("run.created", "run.completed"):
+        _, trace, span, _ = collector.told_with[kind].split("-")
+        assert (trace, span in told) == (run_trace, True), kind
+
+
+async def test_a_run_that_a_hook_starts_goes_on_in_the_trace_of_its_call(seen, collector):
+    trace = "3" * 32
+    async with Rest(seen.url, seen.keys["sam"]) as sam:
+        template = await _publish(sam, "name: hooked\nsteps: [{id: a, call: {handler: echo, input: {}}}]\n")
+        hook = await sam.post("/api/v1/hooks", {"template_id": template})
+        body = b"{}"
+        headers = signed_headers([Signer(hook["secret"])], "msg_1", body.decode(), datetime.now(UTC))
+        said = await _post(seen, f"hooks/{hook['id']}", body, trace, key="", headers=headers)
+        assert (await sam.wait_ended(said["workflow_id"]))["status"] == "completed"
+
+    async def complete():
+        return {service for service, _ in collector.of_trace(trace)} == {
+            "wfe-gateway", "wfe-approvals", "wfe-scheduler", "wfe-executor",
+        }  # fmt: skip
+
+    await wait_for(complete, seconds=20)
 
 
 async def test_every_part_serves_its_metrics(seen):

@@ -112,6 +112,7 @@ class Meter:
         cpu: Seconds of processor time in all.
         cpu_by: The same by role.
         peak_mb: Most resident memory at one time, in MiB.
+        peak_by: Most resident memory of each role, in MiB.
         flushes: Cache flushes of the disk.
         foreign_cores: Cores others used meanwhile.
         steal_cores: Cores the hypervisor took away.
@@ -123,6 +124,7 @@ class Meter:
         self._stop = threading.Event()
         self.wall = self.cpu = self.peak_mb = self.foreign_cores = self.steal_cores = 0.0
         self.cpu_by: dict[str, float] = {}
+        self.peak_by: dict[str, float] = {}
         self.flushes = 0
 
     def __enter__(self) -> Self:
@@ -155,4 +157,6 @@ class Meter:
             self._look()
 
     def _look(self) -> None:
-        self.peak_mb = max(self.peak_mb, sum(self._processes.rss_mb().values()))
+        now = self._processes.rss_mb()
+        self.peak_mb = max(self.peak_mb, sum(now.values()))
+        self.peak_by = {role: max(mb, self.peak_by.get(role, 0.0)) for role, mb in now.items()}

@@ -194,6 +194,7 @@ def line(peer: str, workload: Workload, rep: int, meter: Meter, measured: Measur
         "cpu_seconds": round(meter.cpu, 2),
         "cpu_by": meter.cpu_by,
         "peak_rss_mb": round(meter.peak_mb, 1),
+        "peak_rss_by": meter.peak_by,
         "disk_flushes": meter.flushes,
         "foreign_cores": meter.foreign_cores,
         "steal_cores": meter.steal_cores,

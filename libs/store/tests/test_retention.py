@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import re
 import uuid
 
 import psycopg
@@ -158,9 +159,11 @@ def test_the_command_line(database_url, monkeypatch, capsys, tmp_path):
     assert admin.main(["dispatch", "show"]) == 0
     assert admin.main(["dispatch", "release"]) == 0
     assert admin.main(["queues"]) == 0
+    assert admin.main(["retention", "show"]) == 0
     assert admin.main(["stuck"]) == 0
     said = capsys.readouterr().out
-    assert "no month is old enough\nanalyzed" in said
+    assert re.search(r"no month is old enough\nforgotten: 0 idempotency, .*\nanalyzed", said)
+    assert re.search(r"(?m)^runs +[0-9.]+ MB  dropped by month, archived before$", said)
     assert "after a restore" in said
     assert "released, after 0 s" in said
     assert admin.main(["partitions", "drop", "--older-than", "400d"]) == 2
@@ -190,9 +193,80 @@ async def test_what_is_of_no_use_any_more_goes_by_its_own_age(connection):
         await connection.execute(
             "INSERT INTO run_traces (run_id, traceparent, created_at) VALUES (%s, 't', %s)", (uuid.uuid4(), created)
         )
-    assert await retention.drop_leftovers(connection, older_than=10 * DAY) == {"idempotency": 1, "run_traces": 1}
+    nothing = dict.fromkeys(retention.LEFTOVERS, 0)
+    gone = await retention.drop_leftovers(connection, older_than=10 * DAY)
+    assert gone == nothing | {"idempotency": 1, "run_traces": 1}
     cursor = await connection.execute("SELECT key FROM idempotency")
     assert await cursor.fetchall() == [("k1",)]
+    # A year later, by a clock that is moved.
+    later = dt.datetime.now(dt.UTC) + YEAR
+    gone = await retention.drop_leftovers(connection, older_than=10 * DAY, now=later)
+    assert gone == nothing | {"idempotency": 1, "run_traces": 1}
+
+
+async def test_what_was_told_outside_goes_by_age_and_what_is_to_be_told_stays(connection):
+    owner, webhook, person = uuid.uuid4(), uuid.uuid4(), uuid.uuid4()
+    now = dt.datetime.now(dt.UTC)
+    await connection.execute("INSERT INTO owners (id, name) VALUES (%s, 'acme')", (owner,))
+    await connection.execute(
+        "INSERT INTO webhooks (id, owner_id, name, url, event_types, created_by) VALUES (%s, %s, 'w', 'u', '{*}', %s)",
+        (webhook, owner, person),
+    )
+    await connection.execute(
+        "INSERT INTO hooks (id, owner_id, name, scheme, signal, workflow, secret, created_by)"
+        " VALUES (%s, %s, 'h', 'standard', 's', 'w', 'x', %s)",
+        (webhook, owner, person),
+    )
+    for name, status, age in (("told", "delivered", 50), ("pending", "pending", 50), ("young", "failed", 1)):
+        at = now - age * DAY
+        await connection.execute(
+            "INSERT INTO webhook_messages (id, owner_id, type, body, created_at) VALUES (%s, %s, 't', '{}', %s)",
+            (name, owner, at),
+        )
+        await connection.execute(
+            "INSERT INTO webhook_deliveries (id, owner_id, webhook_id, message_id, status, next_at, created_at)"
+            " VALUES (gen_random_uuid(), %s, %s, %s, %s, %s, %s)",
+            (owner, webhook, name, status, at, at),
+        )
+        await connection.execute(
+            "INSERT INTO hook_receipts (hook_id, message_id, status, received_at) VALUES (%s, %s, 'filtered', %s)",
+            (webhook, name, at),
+        )
+    for ends, revoked in ((-50, None), (None, -50), (None, None), (50, None)):
+        moments = [None if days is None else now + days * DAY for days in (ends, revoked)]
+        await connection.execute(
+            "INSERT INTO delegations (id, owner_id, from_id, to_id, starts_at, ends_at, revoked_at, created_by)"
+            " VALUES (gen_random_uuid(), %s, %s, %s, %s, %s, %s, %s)",
+            (owner, person, webhook, now - 90 * DAY, *moments, person),
+        )
+    gone = await retention.drop_leftovers(connection, older_than=10 * DAY)
+    assert gone == {"idempotency": 0, "run_traces": 0} | {
+        "webhook_deliveries": 1, "webhook_messages": 1, "hook_receipts": 2, "delegations": 2,
+    }  # fmt: skip
+    cursor = await connection.execute("SELECT message_id FROM webhook_deliveries ORDER BY 1")
+    assert await cursor.fetchall() == [("pending",), ("young",)]
+    cursor = await connection.execute("SELECT id FROM webhook_messages ORDER BY 1")
+    assert await cursor.fetchall() == [("pending",), ("young",)]
+
+
+async def test_every_table_says_what_makes_its_rows_go(connection):
+    found = {one.table: one for one in await retention.kept(connection)}
+    cursor = await connection.execute(
+        "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition"
+        " AND relnamespace = 'public'::regnamespace"
+    )
+    assert set(found) == {row[0] for row in await cursor.fetchall()}
+    assert found["runs"].rule == "dropped by month, archived before"
+    assert found["gates"].rule == "goes with the month of its run, archived before"
+    assert found["run_traces"].rule == "goes with the month of its run or by its own age"
+    assert found["webhook_deliveries"].rule == "by its own age"
+    assert found["templates"].rule == "stays until it is removed"
+    # What grows with the runs and has no rule would fill the disk.
+    stays = {one.table for one in found.values() if one.rule == "stays until it is removed"}
+    assert stays == {
+        "alembic_version", "api_keys", "group_members", "groups", "hooks", "owners", "principals", "schedules",
+        "secrets", "switches", "template_versions", "templates", "webhook_secrets", "webhooks",
+    }  # fmt: skip
 
 
 async def waits_for_signal(connection, run):
@@ -223,6 +297,18 @@ async def waits_for_people(connection, run):
     )
 
 
+async def waits_for_a_gate_to_open(connection, run):
+    await waits_for_people(connection, run)
+    await connection.execute("UPDATE gates SET status = 'scheduled', opens_at = clock_timestamp() + interval '1 h'")
+
+
+async def waits_for_its_start(connection, run):
+    await connection.execute("UPDATE runs SET status = 'pending', started_at = NULL WHERE id = %s", (run,))
+    await connection.execute(
+        "INSERT INTO timers (run_id, no, due_at) VALUES (%s, 0, clock_timestamp() + interval '1 h')", (run,)
+    )
+
+
 async def waits_for_an_executor(connection, run):
     await connection.execute(
         "INSERT INTO dispatch (run_id, no, owner_id, path, kind, queue, request, attempt, max_attempts, fence,"
@@ -236,7 +322,16 @@ async def is_paused(connection, run):
     await connection.execute("UPDATE runs SET status = 'paused' WHERE id = %s", (run,))
 
 
-WAITS = (waits_for_signal, waits_for_child, waits_for_time, waits_for_people, waits_for_an_executor, is_paused)
+WAITS = (
+    waits_for_signal,
+    waits_for_child,
+    waits_for_time,
+    waits_for_people,
+    waits_for_a_gate_to_open,
+    waits_for_its_start,
+    waits_for_an_executor,
+    is_paused,
+)
 
 
 @pytest.mark.parametrize("wait", WAITS, ids=lambda wait: wait.__name__)

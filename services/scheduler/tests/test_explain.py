@@ -110,6 +110,46 @@ async def test_a_decision_the_run_was_not_told(given, run, explained):
     assert (await explained(run)).reason == "DECISION_UNTOLD"
 
 
+async def given_gate(given, run, **values):
+    gate = uuid.uuid4()
+    defaults = {
+        "no": 1, "owner_id": OWNER, "path": "g", "status": "open", "title": "Go on?", "policy": "{}", "digest": "d",
+        "started_by": OWNER, "created_at": LONG_AGO,
+    }  # fmt: skip
+    await given("gates", id=gate, run_id=run, **(defaults | values))
+    return gate
+
+
+@pytest.mark.parametrize("late", ["opens_at", "expires_at"])
+async def test_a_gate_whose_moment_nobody_took_up(given, run, explained, late):
+    status = "scheduled" if late == "opens_at" else "open"
+    gate = await given_gate(given, run, status=status, **{late: LONG_AGO})
+    said = await explained(run)
+    assert (said.reason, said.since, said.details["approval_id"]) == ("GATE_LATE", LONG_AGO, str(gate))
+
+
+async def test_who_has_said_what_at_a_gate_so_far(given, run, explained):
+    await given("owners", id=OWNER, name="acme")
+    ada = uuid.uuid4()
+    await given("principals", id=ada, owner_id=OWNER, name="ada", kind="person")
+    gate = await given_gate(given, run, claimed_by=ada, level=1, expires_at=SOON)
+    await given(
+        "gate_votes", gate_id=gate, principal_id=ada, run_id=run, name="ada", kind="person", roles=["approver"],
+        groups=[], vote="approve", digest="d",
+    )  # fmt: skip
+    said = await explained(run)
+    assert (said.reason, said.until) == ("WAITING_APPROVAL", SOON)
+    assert said.message == "it waits for people: Go on? (1 voted so far); ada has taken it upon themselves"
+    assert said.details == {"approval_id": str(gate), "votes": "1", "claimed_by": "ada", "escalations": "1"}
+
+
+async def test_a_start_whose_moment_nobody_took_up(given, explained):
+    run = uuid.uuid4()
+    await given_run(given, run, status="pending")
+    await given("timers", run_id=run, no=0, due_at=LONG_AGO)
+    assert (await explained(run)).reason == "TIMER_LATE"
+
+
 async def given_child(given, run, **values):
     child = uuid.uuid4()
     defaults = {"owner_id": OWNER, "started_by": OWNER, "wish": "start", "request": "{}", "wished_at": LONG_AGO}

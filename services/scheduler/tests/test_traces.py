@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from wfe_engine import commands as cmd
 from wfe_engine.errors import Unavailable
 from wfe_scheduler.clock import StoreClock
 from wfe_scheduler.traces import LINK_SECONDS, Traces
@@ -167,3 +168,36 @@ async def test_a_store_that_is_down_costs_the_trace_and_nothing_else(make_rig, m
     fresh = Traces(Down(), clock)
     await fresh.load([run])
     assert fresh.of(run) == ""
+
+
+async def test_a_commit_links_to_the_call_that_brought_it_about(make_rig, make_chain, database, clock, spans):
+    rig = make_rig(make_chain("call"))
+    run, traces = await started(rig, database, clock)
+    approver = "00-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb-01"
+    await traces.save()
+    for given, command in ((approver, cmd.Pause()), (CALL, cmd.Resume()), (approver[:-1] + "0", cmd.Pause())):
+        linked = [approver[3:35]] if given == approver else []
+        await traces.load([run])  # a paused run is in nobody's memory
+        traces.caused(run, given)
+        before = len(spans.get_finished_spans())
+        await rig.do(run, command)
+        (decided,) = spans.get_finished_spans()[before:]
+        assert f"{decided.context.trace_id:032x}" == CALL[3:35]
+        assert [f"{link.context.trace_id:032x}" for link in decided.links] == linked, given
+
+
+async def test_a_run_that_is_parked_before_its_trace_is_saved_keeps_it(make_rig, make_chain, database, clock, spans):
+    rig = make_rig(make_chain("call"))
+    rig.room = False
+    run, traces = await started(rig, database, clock)
+    told = []
+    traces.on_unsaved = lambda: told.append(run)
+    await rig.do(run, cmd.Pause())
+    traces._known.clear()  # as a parked run's is
+    assert told == [run], "whoever saves is woken"
+    await traces.load([run])
+    assert traces.of(run)[3:35] == CALL[3:35]
+    await traces.save()
+    fresh = Traces(database, clock)
+    await fresh.load([run])
+    assert fresh.of(run)[3:35] == CALL[3:35]

@@ -218,6 +218,8 @@ SAMPLES: dict[str, Sample] = {
     "DeleteSecret": Sample(fields={"name": "$secret"}),
     "ExplainWorkflow": Sample(fields=_RUN),
     "ExplainQueue": Sample(fields={"queue": "default"}),
+    "ExplainSchedule": Sample(fields=SCHEDULES["GetSchedule"]),
+    "ExplainWebhook": Sample(fields=_WEBHOOK),
     "GetBlob": Sample(fields={"id": "$mended", "blob_id": "$blob", "offset": 1, "limit": 10}),
     "CreateWebhook": Sample(
         fields={

@@ -16,6 +16,7 @@ class StartRun(Message, frozen=True):
         key: Idempotency key.
         key_hash: Hash of what was asked under it.
         version: Published version; None for the newest.
+        traceparent: W3C trace context of the call that asks; empty without one.
     """
 
     owner: bytes
@@ -26,6 +27,7 @@ class StartRun(Message, frozen=True):
     key: str
     key_hash: bytes
     version: int | None = None
+    traceparent: str = ""
 
 
 class SendSignal(Message, frozen=True):
@@ -37,6 +39,7 @@ class SendSignal(Message, frozen=True):
         name: Of the signal.
         payload: JSON.
         key: Idempotency key.
+        traceparent: As of StartRun.
     """
 
     owner: bytes
@@ -45,6 +48,7 @@ class SendSignal(Message, frozen=True):
     name: str
     payload: bytes
     key: str
+    traceparent: str = ""
 
 
 class Answered(Message, frozen=True):

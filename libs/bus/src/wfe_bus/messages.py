@@ -342,11 +342,13 @@ class RunChanged(Message, frozen=True):
         run: UUID of the run, 16 bytes.
         gate: UUID of the gate, 16 bytes.
         version: The run's version after the change; 0 when the gate stayed open, which leaves it as it is.
+        traceparent: W3C trace context of the call that did it; empty without one.
     """
 
     run: bytes
     gate: bytes
     version: int
+    traceparent: str = ""
 
 
 class Watching(Message, frozen=True):

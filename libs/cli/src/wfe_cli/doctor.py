@@ -23,6 +23,8 @@ from wfe_cli.faults import Failed
 _SECONDS = 10.0
 #: Seconds this machine's clock may differ from the run store's before somebody should know.
 _SKEW = 5.0
+#: Seconds something that is looked for every second may be late before somebody should know.
+_LATE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +207,32 @@ async def _store(url: str) -> AsyncIterator[Finding]:
                     f"{waiting.ready} steps wait and no executor serves it",
                     f"start executors with WFE_EXECUTOR_QUEUES={waiting.name}",
                 )
+        late = max(await watching.timers_late(connection), await watching.children_late(connection))
+        yield _punctual("timers", late, "", "are schedulers up, and do they keep up (wfe_commands_waiting)?")
+        gates = await watching.open_gates(connection)
+        yield _punctual(
+            "gates",
+            gates.oldest_untold,
+            f"{gates.count} open; ",
+            "are schedulers up and reached? Approvals tells again",
+        )
+        told = await watching.told(connection)
+        states = ", ".join(f"{count} {state}" for state, count in told.webhooks.items() if count) or "none"
+        yield _punctual(
+            "webhooks",
+            max(told.outbox_oldest, told.due_oldest),
+            f"{states}; ",
+            "are approvals services up? Is WFE_WEBHOOK_IN_ALL used up by slow receivers?",
+        )
         stuck = await watching.stuck_runs(connection)
         yield Finding(
             "stuck runs", not stuck, f"{len(stuck)}", "wfe runs explain RUN; wfe admin stuck" if stuck else ""
         )
+
+
+def _punctual(part: str, late: float, said: str, action: str) -> Finding:
+    good = late < _LATE
+    return Finding(part, good, f"{said}nothing is late" if good else f"{said}{late:.0f} s late", "" if good else action)
 
 
 async def _bus(urls: str) -> AsyncIterator[Finding]:

@@ -1,4 +1,4 @@
-"""`wfe runs explain` and `wfe queues explain`: why it is not moving."""
+"""`explain` of runs, queues, schedules and webhooks: why it is not moving."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from wfe_cli import runs, show
+from wfe_cli import runs, schedules, show, webhooks
 from wfe_cli.commands import AsJson, AsPerson, command, target
 
 app = typer.Typer(no_args_is_help=True, help="See queues.")
@@ -27,6 +27,21 @@ async def explain_queue(
     """Why your steps of a queue are not moving, and what helps."""
     async with target().caller(as_, runs.STARTER) as rest:
         _print(await rest.get(f"/api/v1/queues/{quote(queue, safe='')}/explain"), json=json)
+
+
+@command(schedules.app, "explain")
+async def explain_schedule(schedule: schedules.NameOrId, as_: AsPerson = None, json: AsJson = False) -> None:
+    """Why a schedule does not start a run now, and what helps."""
+    async with target().caller(as_, schedules.OPERATOR) as rest:
+        path = await schedules.path_of(rest, schedule)
+        _print(await rest.get(f"{path}/explain"), json=json)
+
+
+@command(webhooks.app, "explain")
+async def explain_webhook(webhook: webhooks.WebhookId, as_: AsPerson = None, json: AsJson = False) -> None:
+    """Why a webhook is not told, and what helps."""
+    async with target().caller(as_, webhooks.ADMIN) as rest:
+        _print(await rest.get(f"/api/v1/webhooks/{quote(webhook, safe='')}/explain"), json=json)
 
 
 def _print(found: dict[str, Any], *, json: bool) -> None:

@@ -185,6 +185,11 @@ async def _find(rest: Rest, name_or_id: str) -> dict[str, Any]:
     return one
 
 
+async def path_of(rest: Rest, name_or_id: str) -> str:
+    """The path of a schedule in the API."""
+    return _path(await _find(rest, name_or_id))
+
+
 def _path(schedule: dict[str, Any]) -> str:
     return f"/api/v1/schedules/{quote(schedule['id'], safe='')}"
 

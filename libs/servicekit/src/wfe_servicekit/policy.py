@@ -126,7 +126,8 @@ POLICY: Final[Policy] = {
     ),
     **_rows("SecretService", frozenset({"author", "operator", "admin"}), "ListSecrets"),
     **_rows("SecretService", _ADMIN, "PutSecret", "DeleteSecret"),
-    **_rows("ExplainService", _READ, "ExplainWorkflow", "ExplainQueue"),
+    **_rows("ExplainService", _READ, "ExplainWorkflow", "ExplainQueue", "ExplainSchedule"),
+    **_rows("ExplainService", _OPERATE, "ExplainWebhook"),
     # Where an owner's events go is the administrator's to say; that they arrive, the operators' to see to.
     **_rows(
         "WebhookService",

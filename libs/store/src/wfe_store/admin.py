@@ -46,6 +46,7 @@ def parser(prog: str = "wfe-admin") -> argparse.ArgumentParser:
         run.add_parser("run", help=f"make months ahead, drop old ones if {_RETENTION} or --older-than says, ANALYZE"),
         required=False,
     )
+    run.add_parser("show", help="every table, its size, and what makes its rows go")
     commands.add_parser("analyze", help="statistics of the partitioned tables")
     dispatch = commands.add_parser("dispatch", help="hold or release the handing out of steps").add_subparsers(
         dest="action", required=True
@@ -100,12 +101,16 @@ async def _run(url: str, words: argparse.Namespace) -> int:
             _say(f"made {', '.join(made)}" if made else "all there")
         elif words.command == "partitions":
             await _drop(connection, words)
+        elif words.command == "retention" and words.action == "show":
+            for one in await retention.kept(connection):
+                _say(f"{one.table:<20} {one.bytes / 1e6:>10.1f} MB  {one.rule}")
         elif words.command == "retention":
             made = await retention.make_partitions(connection)
             _say(f"made {', '.join(made)}" if made else "partitions: all there")
             if words.older_than is not None:
                 await _drop(connection, words)
-                await retention.drop_leftovers(connection, older_than=words.older_than)
+                gone = await retention.drop_leftovers(connection, older_than=words.older_than)
+                _say(f"forgotten: {', '.join(f'{count} {table}' for table, count in gone.items())}")
             await retention.analyze(connection)
             _say("analyzed")
         elif words.command == "analyze":

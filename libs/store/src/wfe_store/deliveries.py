@@ -33,6 +33,8 @@ class Job:
         run_id: Run it tells of; None for none.
         message_id: The webhook-id header.
         body: JSON text.
+        age: Seconds since it was made; None when it is no first attempt.
+        traceparent: Trace context of that run; empty for none.
     """
 
     id: UUID
@@ -44,6 +46,8 @@ class Job:
     run_id: UUID | None
     message_id: str
     body: str
+    age: float | None = None
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,9 @@ WITH RECURSIVE q (webhook_id) AS (
 UPDATE webhook_deliveries t SET claim = t.claim + 1, next_at = now() + make_interval(secs => %(lease)s)
 FROM (SELECT * FROM known UNION ALL SELECT * FROM new) p, webhook_messages m
 WHERE t.id = p.id AND m.id = t.message_id AND t.status = 'pending' AND {UNFLUSHED}
-RETURNING t.id, t.claim, t.webhook_id, p.version, t.attempts, t.unfiltered, t.run_id, t.message_id, m.body
+RETURNING t.id, t.claim, t.webhook_id, p.version, t.attempts, t.unfiltered, t.run_id, t.message_id, m.body,
+    CASE WHEN t.first_at IS NULL THEN extract(epoch FROM clock_timestamp() - t.created_at)::float8 END,
+    coalesce((SELECT r.traceparent FROM run_traces r WHERE r.run_id = t.run_id), '')
 """  # noqa: S608 - no input in it
 _END = f"""
 UPDATE webhook_deliveries t SET status = d.status, attempts = t.attempts + CASE WHEN d.entry = '' THEN 0 ELSE 1 END,

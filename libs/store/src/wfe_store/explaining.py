@@ -36,7 +36,14 @@ class LiveStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WaitingGate(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate that is open, or whose decision the run has not taken in (`decided_at` is set then)."""
+    """A gate that is scheduled or open, or whose decision the run has not taken in (`decided_at` is set then).
+
+    Attributes:
+        opens_at: Of a scheduled one; None when it is open.
+        level: Escalations that have happened.
+        votes: Given so far.
+        claimed_by: Who has taken it upon himself; empty for nobody.
+    """
 
     id: UUID
     path: str
@@ -44,6 +51,10 @@ class WaitingGate(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     decided_at: datetime | None
+    opens_at: datetime | None
+    level: int
+    votes: int
+    claimed_by: str
 
 
 class Wait(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +101,9 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
         now: The store's clock.
         steps: Oldest first, at most 100.
         phase: What it is busy with when its status does not say it: compensating, cancelling or failing.
-        timers: Moments that were set, earliest first, with the step's number; 0 for the run's own total clock.
+        started_at: None before its start.
+        timers: Moments that were set, earliest first, with the step's number; 0 for the run's own: its start, and from
+            then on its total clock.
         waiting: Those that end by themselves first, at most 10.
         held: Why dispatch is held; None when it is not.
     """
@@ -101,6 +114,7 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     error: str | None
     updated_at: datetime
+    started_at: datetime | None
     ended_at: datetime | None
     steps: list[LiveStep]
     gates: list[WaitingGate]
@@ -122,6 +136,15 @@ FROM steps s
     LEFT JOIN runs r ON r.id = c.child_id
 WHERE s.run_id = %s AND s.status = 'waiting' ORDER BY s.due_at NULLS LAST, s.no LIMIT 10
 """
+_GATES = """
+SELECT g.id, g.path, g.title, g.created_at, g.expires_at, g.decided_at,
+    CASE WHEN g.status = 'scheduled' THEN g.opens_at END, g.level,
+    (SELECT count(*) FROM gate_votes v WHERE v.gate_id = g.id), coalesce(p.name, '')
+FROM gates g LEFT JOIN principals p ON p.id = g.claimed_by
+WHERE g.run_id = %s AND g.owner_id = %s
+    AND (g.status IN ('open', 'scheduled') OR (g.outcome IS NOT NULL AND g.told_at IS NULL))
+ORDER BY g.status = 'scheduled', g.created_at LIMIT 100
+"""
 _STEP_FIELDS = LiveStep.__struct_fields__
 _WAIT_FIELDS = Wait.__struct_fields__
 _GATE_FIELDS = WaitingGate.__struct_fields__
@@ -130,7 +153,7 @@ _GATE_FIELDS = WaitingGate.__struct_fields__
 async def run_facts(connection: Connection, owner: UUID, run: UUID) -> RunFacts | None:
     """Facts of an owner's run; None when there is none."""
     cursor = await connection.execute(
-        "SELECT clock_timestamp(), status, phase, reason, error, updated_at, ended_at FROM runs"
+        "SELECT clock_timestamp(), status, phase, reason, error, updated_at, ended_at, started_at FROM runs"
         " WHERE id = %s AND owner_id = %s",
         (run, owner),
     )
@@ -142,8 +165,7 @@ async def run_facts(connection: Connection, owner: UUID, run: UUID) -> RunFacts 
     )
     steps = [LiveStep(**dict(zip(_STEP_FIELDS, row, strict=True))) for row in await cursor.fetchall()]
     cursor = await connection.execute(
-        "SELECT id, path, title, created_at, expires_at, decided_at FROM gates WHERE run_id = %s AND owner_id = %s"
-        " AND (status = 'open' OR (outcome IS NOT NULL AND told_at IS NULL)) ORDER BY created_at LIMIT 100",
+        _GATES,
         (run, owner),
     )
     gates = [WaitingGate(**dict(zip(_GATE_FIELDS, row, strict=True))) for row in await cursor.fetchall()]
@@ -162,6 +184,7 @@ async def run_facts(connection: Connection, owner: UUID, run: UUID) -> RunFacts 
         error=found[4],
         updated_at=found[5],
         ended_at=found[6],
+        started_at=found[7],
         steps=steps,
         gates=gates,
         timers=timers,

@@ -45,6 +45,20 @@ BESIDE = (
 #: Those with bounds of their own: what was told outside, and what schedules did, is asked about by its receivers and
 #: schedules, not by its runs.
 BY_OWN_AGE = ("webhook_messages", "webhook_deliveries", "hook_receipts", "schedule_firings")
+#: What is forgotten by its age alone: table to when a row is past it.
+LEFTOVERS = {
+    "idempotency": "created_at < %s",
+    "run_traces": "created_at < %s",
+    "webhook_deliveries": "created_at < %s AND status <> 'pending'",
+    "webhook_messages": "created_at < %s AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d"
+    " WHERE d.message_id = webhook_messages.id)",
+    "hook_receipts": "received_at < %s",
+    "delegations": "least(revoked_at, ends_at) < %s",
+}
+_OWN_RULES = {
+    "schedule_firings": "the newest 100 of each schedule stay",
+    "executors": "goes when its executor falls silent",
+}
 #: Tables an archive has: what a run did and was told. Sealed values stay sealed and go.
 ARCHIVED = (*PARTITIONED, "gates", "gate_votes", "gate_notes", "signals")
 _MONTH = re.compile(r"runs_(\d{4})(\d{2})")
@@ -259,13 +273,56 @@ async def _count(connection: AsyncConnection[Any], table: str, low: UUID, high: 
     return int(row[0]) if row else 0
 
 
-async def drop_leftovers(connection: AsyncConnection[Any], *, older_than: dt.timedelta) -> dict[str, int]:
-    """Forget answers to Idempotency-Keys and trace contexts past an age; nobody can ask for them any more."""
+async def drop_leftovers(
+    connection: AsyncConnection[Any], *, older_than: dt.timedelta, now: dt.datetime | None = None
+) -> dict[str, int]:
+    """Forget what nobody can ask for any more once it is past an age: rows by table.
+
+    What webhooks were told goes earlier where approvals services run, by their own setting.
+    """
+    limit = (now or await _now(connection)) - older_than
     found = {}
-    for table in ("idempotency", "run_traces"):
-        query = sql.SQL("DELETE FROM {} WHERE created_at < clock_timestamp() - %s").format(sql.Identifier(table))
-        found[table] = (await connection.execute(query, (older_than,))).rowcount
+    for table, past in LEFTOVERS.items():
+        query = sql.SQL("DELETE FROM {} WHERE {}").format(sql.Identifier(table), sql.SQL(past))
+        found[table] = (await connection.execute(query, (limit,))).rowcount
     return found
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a table holds, and when it goes.
+
+    Attributes:
+        bytes: With indexes and all partitions.
+        rule: What makes its rows go.
+    """
+
+    table: str
+    bytes: int
+    rule: str
+
+
+async def kept(connection: AsyncConnection[Any]) -> list[Kept]:
+    """Every table, the largest first."""
+    cursor = await connection.execute(
+        """
+        SELECT c.relname, (SELECT sum(pg_total_relation_size(t.relid)) FROM pg_partition_tree(c.oid) AS t)
+        FROM pg_class c WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+            AND c.relnamespace = 'public'::regnamespace ORDER BY 2 DESC, 1
+        """
+    )
+    return [Kept(table=name, bytes=int(size or 0), rule=_rule(name)) for name, size in await cursor.fetchall()]
+
+
+def _rule(table: str) -> str:
+    if table in PARTITIONED:
+        return "dropped by month" + (", archived before" if table in ARCHIVED else "")
+    if table in BESIDE:
+        archived = ", archived before" if table in ARCHIVED else ""
+        own = " or by its own age" if table in LEFTOVERS else ""
+        return f"goes with the month of its run{own}{archived}"
+    if table in LEFTOVERS:
+        return "by its own age"
+    return _OWN_RULES.get(table, "stays until it is removed")
 
 
 async def analyze(connection: AsyncConnection[Any]) -> list[str]:

@@ -146,11 +146,55 @@ async def open_gates(connection: Connection) -> OpenGates:
     return OpenGates(*row) if row else OpenGates(0, 0.0, 0, 0.0)
 
 
+class Told(msgspec.Struct, frozen=True):
+    """How far behind the telling of other systems is.
+
+    Attributes:
+        outbox_oldest: Seconds since the oldest event no delivery has been made of; 0 without any.
+        due: Deliveries a sender could take at once, counted up to 10,000.
+        due_oldest: Seconds the longest of them has been due; 0 without any.
+        webhooks: How many there are by state: enabled, failing (still told), paused (the receiver asked to be left
+            alone) and disabled.
+    """
+
+    outbox_oldest: float
+    due: int
+    due_oldest: float
+    webhooks: dict[str, int]
+
+
+async def told(connection: Connection) -> Told:
+    """Webhooks and what they are to be told, of all owners."""
+    cursor = await connection.execute(
+        """
+        SELECT coalesce((
+                SELECT greatest(0, extract(epoch FROM clock_timestamp() - e.at))
+                FROM (SELECT run_id, first_seq FROM webhook_outbox ORDER BY id LIMIT 1) AS o
+                JOIN events e ON e.run_id = o.run_id AND e.seq = o.first_seq), 0)::float8,
+            d.count, coalesce(greatest(0, extract(epoch FROM clock_timestamp() - d.first)), 0)::float8
+        FROM (
+            SELECT count(*), min(next_at) AS first FROM (
+                SELECT t.next_at FROM webhooks w JOIN webhook_deliveries t ON t.webhook_id = w.id
+                WHERE w.disabled_at IS NULL AND coalesce(w.paused_until <= now(), true)
+                    AND t.status = 'pending' AND NOT t.held AND t.next_at <= now() LIMIT %s) AS due) AS d
+        """,
+        (_MOST_COUNTED,),
+    )
+    row = await cursor.fetchone() or (0.0, 0, 0.0)
+    cursor = await connection.execute(
+        "SELECT CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN paused_until > now() THEN 'paused'"
+        " WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'enabled' END, count(*) FROM webhooks GROUP BY 1"
+    )
+    counted = {"enabled": 0, "failing": 0, "paused": 0, "disabled": 0} | dict(await cursor.fetchall())
+    return Told(*row, webhooks=counted)
+
+
 async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, limit: int = 100) -> list[UUID]:
     """Runs that are not over and that nothing can move any more: no step, timer, gate or wait.
 
-    A run's own total clock ends it and moves nothing; a step that waits for time has a timer, one that waits for a run
-    a wish. There should never be a stuck run. Reads every run that has not ended, so ask rarely.
+    A run's own timer is its start, and from then on its total clock, which ends it and moves nothing; a step that waits
+    for time has a timer, one that waits for a run a wish, a gate that opens later opens by itself. There should never
+    be a stuck run. Reads every run that has not ended, so ask rarely.
     """
     cursor = await connection.execute(
         """
@@ -158,9 +202,10 @@ async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, 
         WHERE r.ended_at IS NULL AND r.status IN ('pending', 'running', 'waiting_approval')
             AND r.updated_at < clock_timestamp() - make_interval(secs => %s)
             AND NOT EXISTS (SELECT 1 FROM dispatch d WHERE d.run_id = r.id)
-            AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.run_id = r.id AND t.no <> 0)
+            AND NOT EXISTS (SELECT 1 FROM timers t WHERE t.run_id = r.id
+                AND (t.no <> 0 OR (r.status = 'pending' AND r.started_at IS NULL)))
             AND NOT EXISTS (SELECT 1 FROM gates g WHERE g.run_id = r.id
-                AND (g.status = 'open' OR (g.outcome IS NOT NULL AND g.told_at IS NULL)))
+                AND (g.status IN ('open', 'scheduled') OR (g.outcome IS NOT NULL AND g.told_at IS NULL)))
             AND NOT EXISTS (SELECT 1 FROM steps s WHERE s.run_id = r.id AND s.status = 'waiting'
                 AND s.kind NOT IN ('wait', 'workflow'))
             AND NOT EXISTS (SELECT 1 FROM children c WHERE c.run_id = r.id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+import msgspec
 import nats.errors
 import structlog
 from nats.aio.client import Client
@@ -14,6 +15,8 @@ from wfe_bus.asks import Answered, SendSignal, StartRun
 from wfe_bus.connection import connect
 from wfe_bus.messages import RunChanged, decoder, encode
 from wfe_engine import errors
+from wfe_servicekit.calls import call_var
+from wfe_servicekit.telemetry.tracing import current_traceparent
 from wfe_store.gates import Decision
 
 from wfe_approvals.config import ApprovalsSettings
@@ -73,8 +76,14 @@ class Bus:
 
         Never fails: what is lost, the search for the untold tells again.
         """
+        traceparent = _traceparent()
         for decision in decisions:
-            message = RunChanged(run=decision.run_id.bytes, gate=decision.gate_id.bytes, version=decision.version)
+            message = RunChanged(
+                run=decision.run_id.bytes,
+                gate=decision.gate_id.bytes,
+                version=decision.version,
+                traceparent=traceparent,
+            )
             try:
                 await self.ping()
                 assert self._client is not None
@@ -92,6 +101,7 @@ class Bus:
             Unavailable: None answered. It may have been done all the same.
         """
         subject = subjects.START if isinstance(asked, StartRun) else subjects.SIGNAL
+        asked = msgspec.structs.replace(asked, traceparent=_traceparent())
         try:
             await self.ping()
             assert self._client is not None
@@ -121,6 +131,12 @@ class Bus:
             except (nats.errors.Error, OSError) as fault:
                 _log.warning("bus_not_connected", fault=type(fault).__name__)
                 await asyncio.sleep(RETRY_SECONDS)
+
+
+def _traceparent() -> str:
+    """What the present call goes on under."""
+    call = call_var.get()
+    return current_traceparent(None if call is None else call.header("traceparent"))
 
 
 async def _answer(message: Msg) -> None:

@@ -187,7 +187,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     )
     children = Children(database, cycle, plans, clock, traces)
     teller_ref.append(Teller(bus, clock, dispatcher, executors, watchers, sweeper, children))
-    gates = Gates(database, cycle, cache)
+    gates = Gates(database, cycle, cache, traces)
     gates_ref.append(gates)
     admission = Admission(
         cycle,
@@ -224,7 +224,9 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     firings = Firings(database)
     stack.loop(PeriodicLoop(Scheduling(firings, engine).run_once, settings.sweep_seconds, "schedules"))
     stack.loop(PeriodicLoop(clock.sample, 5.0, "clock"))
-    stack.loop(PeriodicLoop(traces.save, 0.5, "traces"))
+    saving = PeriodicLoop(traces.save, 0.5, "traces")
+    traces.on_unsaved = saving.nudge
+    stack.loop(saving)
     if settings.metrics_port is not None or settings.otlp_endpoint is not None:
         read_gauges(cycle, cache, database)
         stack.loop(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from wfe_bus.asks import Answered, SendSignal, StartRun
 from wfe_bus.messages import decoder, encode
 from wfe_engine.errors import InvalidInput, Unavailable, WfeError
 from wfe_servicekit.calls import Caller
+from wfe_servicekit.telemetry.tracing import span
 
 from wfe_scheduler.api.engine import StartOptions
 from wfe_scheduler.engine import Engine
@@ -69,24 +71,31 @@ class Asks:
 
     async def _start(self, data: bytes) -> UUID:
         asked = _start(data)
-        started = await self._engine.start(
-            _caller(asked.owner, asked.principal),
-            UUID(bytes=asked.template),
-            asked.version,
-            _input(asked.input),
-            {},
-            asked.key,
-            asked.key_hash,
-            StartOptions(trigger=asked.trigger),
-        )
+        with _under(asked):
+            started = await self._engine.start(
+                _caller(asked.owner, asked.principal),
+                UUID(bytes=asked.template),
+                asked.version,
+                _input(asked.input),
+                {},
+                asked.key,
+                asked.key_hash,
+                StartOptions(trigger=asked.trigger),
+            )
         return started.run_id
 
     async def _signal(self, data: bytes) -> UUID:
         asked = _signal(data)
         run = UUID(bytes=asked.run)
         caller = _caller(asked.owner, asked.principal)
-        await self._engine.signal(caller, run, asked.name, asked.payload, "", asked.key)
+        with _under(asked):
+            await self._engine.signal(caller, run, asked.name, asked.payload, "", asked.key)
         return run
+
+
+def _under(asked: StartRun | SendSignal) -> AbstractContextManager[object]:
+    """A span of the trace of whoever asks."""
+    return span(type(asked).__name__, asked.traceparent) if asked.traceparent else nullcontext()
 
 
 def _caller(owner: bytes, principal: bytes) -> Caller:

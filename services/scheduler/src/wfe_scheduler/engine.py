@@ -346,6 +346,7 @@ class Engine:
         entry: Entry | None = None,
     ) -> None:  # fmt: skip
         self._admission.command()
+        self._traces.caused(run)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def done(refusal: Exception | None) -> None:

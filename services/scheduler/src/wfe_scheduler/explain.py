@@ -161,18 +161,16 @@ def _waiting(facts: RunFacts) -> Explanation:
         )
     opened = [gate for gate in facts.gates if gate.decided_at is None]
     if opened:
-        gate = opened[0]
-        return Explanation(
-            reason="WAITING_APPROVAL",
-            message=f"it waits for people: {gate.title}",
-            action=f"approve or reject {gate.id}",
-            step=gate.path,
-            since=gate.created_at,
-            until=gate.expires_at,
-            details={"approval_id": str(gate.id)},
-        )
+        return waits.explain_gate(opened[0], facts.now)
     if facts.waiting:
         return waits.explain(facts.waiting[0], facts.now)
+    if facts.status == "pending" and facts.started_at is None and facts.timers:
+        return Explanation(
+            reason="WAITING_START",
+            message="it waits for the moment it is to start at",
+            since=facts.updated_at,
+            until=facts.timers[0][1],
+        )
     if facts.gates or facts.now - facts.updated_at < YOUNG:
         return Explanation(reason="MOVING", message="it moved a moment ago", since=facts.updated_at)
     # The run's total clock ends it, and moves nothing.

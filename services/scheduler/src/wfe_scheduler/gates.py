@@ -13,6 +13,7 @@ from wfe_store.pool import Database
 from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Cache, Item
 from wfe_scheduler.gather import Gather
+from wfe_scheduler.traces import Traces
 
 _decode = m.decoder(m.RunChanged).decode
 
@@ -20,10 +21,11 @@ _decode = m.decoder(m.RunChanged).decode
 class Gates:
     """Takes what happened at gates to their runs. It is committed already; telling is safe to repeat."""
 
-    def __init__(self, database: Database, cycle: Cycle, cache: Cache) -> None:
+    def __init__(self, database: Database, cycle: Cycle, cache: Cache, traces: Traces | None = None) -> None:
         self._database = database
         self._cycle = cycle
         self._cache = cache
+        self._traces = traces
         self._told: Gather[UUID, ToldGate] = Gather(self._load)
 
     async def _load(self, ids: list[UUID]) -> dict[UUID, ToldGate]:
@@ -33,6 +35,8 @@ class Gates:
     async def on_message(self, message: Msg) -> None:
         """Something happened at a gate somewhere."""
         changed = _decode(message.data)
+        if self._traces is not None:
+            self._traces.caused(UUID(bytes=changed.run), changed.traceparent)
         await self.tell(UUID(bytes=changed.gate))
 
     async def tell(self, gate: UUID) -> None:

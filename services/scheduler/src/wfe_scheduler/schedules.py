@@ -18,6 +18,7 @@ from wfe_engine import commands as cmd
 from wfe_engine.errors import InvalidInput, NotFound, ResourceExhausted, StateConflict, Unavailable, WfeError
 from wfe_language import check_input
 from wfe_servicekit.calls import Caller
+from wfe_servicekit.telemetry.tracing import span
 from wfe_store.firings import Firings, Judged, Newest
 from wfe_store.schedules import Reckon, Schedule, Terms
 
@@ -162,20 +163,22 @@ class Scheduling:
             terms = schedule.terms
             published = await self._engine.published(schedule.owner_id, terms.template_id, terms.version)
             check_scheduled(published, given)
-            started = await self._engine.start(
-                _behind(schedule),
-                terms.template_id,
-                terms.version,
-                given,
-                msgspec.json.decode(terms.labels),
-                KEY.format(id=schedule.id, at=at.astimezone(dt.UTC).isoformat()),
-                _BODY,
-                StartOptions(
-                    trigger="schedule",
-                    actor=f"schedule:{schedule.id}",
-                    reason=f"schedule {terms.name}, firing of {at:%FT%TZ}",
-                ),
-            )
+            # No call begins the trace of its run, so this does.
+            with span("schedule fires", **{"wfe.schedule": str(schedule.id)}):
+                started = await self._engine.start(
+                    _behind(schedule),
+                    terms.template_id,
+                    terms.version,
+                    given,
+                    msgspec.json.decode(terms.labels),
+                    KEY.format(id=schedule.id, at=at.astimezone(dt.UTC).isoformat()),
+                    _BODY,
+                    StartOptions(
+                        trigger="schedule",
+                        actor=f"schedule:{schedule.id}",
+                        reason=f"schedule {terms.name}, firing of {at:%FT%TZ}",
+                    ),
+                )
         except (Unavailable, ResourceExhausted):
             raise  # the next pass tries again
         except WfeError as refusal:

@@ -8,7 +8,7 @@ the first one: traces that stay open for weeks are of no use to anybody.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 import structlog
@@ -28,18 +28,27 @@ LINK_SECONDS = 3600.0
 SAVED_SECONDS = 5.0
 #: Runs whose context is kept in memory; empty for those that have none.
 MOST_KNOWN = 50_000
+#: Calls whose commits are awaited; those of runs that nothing came of are forgotten.
+MOST_CAUSES = 5_000
 
 _log = structlog.get_logger("wfe.scheduler.traces")
 
 
 class Traces:
-    """Trace contexts by run. While tracing is off everything here does nothing."""
+    """Trace contexts by run. While tracing is off everything here does nothing.
+
+    Attributes:
+        on_unsaved: Called after a commit that brought contexts to save: webhooks' deliveries, which are at most a few
+            hundred milliseconds behind, look for them in the store.
+    """
 
     def __init__(self, database: Database, clock: StoreClock) -> None:
         self._database = database
         self._clock = clock
         self._known: OrderedDict[UUID, str] = OrderedDict()
         self._unsaved: dict[UUID, str] = {}
+        self._causes: OrderedDict[UUID, str] = OrderedDict()
+        self.on_unsaved: Callable[[], None] = lambda: None
 
     def begin(self, run: UUID) -> None:
         """A run is about to be started by the present call."""
@@ -48,6 +57,23 @@ class Traces:
             traceparent = current_traceparent(None if call is None else call.header("traceparent"))
             if traceparent:
                 self._keep(run, traceparent)
+
+    def caused(self, run: UUID, traceparent: str | None = None) -> None:
+        """A call is about to make a run move: the span of that commit links to it.
+
+        Args:
+            run: Which.
+            traceparent: Of the call; None for the present one.
+        """
+        if not tracing():
+            return
+        if traceparent is None:
+            call = call_var.get()
+            traceparent = current_traceparent(None if call is None else call.header("traceparent"))
+        if traceparent and sampled(traceparent):
+            self._causes[run] = traceparent
+            if len(self._causes) > MOST_CAUSES:
+                self._causes.popitem(last=False)
 
     async def adopt(self, child: UUID, parent: UUID) -> None:
         """A run is about to be started by another one: it goes on in the same trace. Never fails."""
@@ -63,7 +89,12 @@ class Traces:
         """Look up runs that were not started or were not in memory here. Never fails."""
         if not tracing():
             return
-        missing = [run for run in runs if run not in self._known]
+        missing = []
+        for run in runs:
+            if run in self._unsaved:
+                self._keep(run, self._unsaved[run])  # it was parked before it could be written
+            elif run not in self._known:
+                missing.append(run)
         if not missing:
             return
         try:
@@ -91,7 +122,7 @@ class Traces:
             return
         for work in outcome.works:
             run = work.entry.run
-            traceparent = self._known.get(run)
+            traceparent, cause = self._known.get(run), self._causes.pop(run, None)
             if traceparent is None:
                 continue
             if not sampled(traceparent):
@@ -105,20 +136,27 @@ class Traces:
                 self._unsaved[run] = traceparent
             commands = [type(item.command).__name__ for item in work.items]
             facts = {"wfe.run": str(run), "wfe.commands": commands, "wfe.events": len(work.events)}
-            opened = open_span("decide", traceparent, facts, start=work.now)
+            if cause is not None and cause[3:35] == traceparent[3:35]:
+                cause = None  # it is of the run's own trace
+            opened = open_span("decide", traceparent, facts, start=work.now, link=cause)
             if opened is not None:
                 opened.close()
+        if self._unsaved:
+            self.on_unsaved()
 
     async def save(self) -> None:
         """Write what is new. What cannot be written is forgotten."""
-        if not self._unsaved:
+        unsaved = dict(self._unsaved)
+        if not unsaved:
             return
-        unsaved, self._unsaved = self._unsaved, {}
         try:
             async with self._database.connection() as connection:
                 await save_traces(connection, unsaved)
         except Unavailable as fault:
             _log.debug("traces not saved", fault=str(fault), runs=len(unsaved))
+        finally:
+            for run in unsaved:
+                self._unsaved.pop(run, None)
 
     def _keep(self, run: UUID, traceparent: str) -> None:
         self._known[run] = traceparent

@@ -1,4 +1,4 @@
-"""Why a step waits that needs neither an executor nor people: for time, a signal, a callback or a run of its own."""
+"""Why a step waits that needs no executor: for people, for time, a signal, a callback or a run of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from wfe_store.explaining import Wait
+from wfe_store.explaining import Wait, WaitingGate
 
 from wfe_scheduler.explanations import YOUNG, Explanation
 
@@ -23,6 +23,47 @@ def explain(wait: Wait, now: datetime) -> Explanation:
         step=wait.path,
         since=wait.since,
         until=wait.due_at,
+    )
+
+
+def explain_gate(gate: WaitingGate, now: datetime) -> Explanation:
+    """Why a gate is not decided, and what helps."""
+    where: dict[str, Any] = {"step": gate.path, "since": gate.created_at}
+    details = {"approval_id": str(gate.id)}
+    late = min((at for at in (gate.opens_at, gate.expires_at) if at is not None and now - at > YOUNG), default=None)
+    if late is not None:
+        what = "the moment its gate opens at" if gate.opens_at is not None else "the deadline of its gate"
+        return Explanation(
+            reason="GATE_LATE",
+            message=f"{what} has come and no approvals service has taken it up: {gate.title}",
+            action="see whether approvals services run and reach Postgres; they look once a second",
+            details=details,
+            **where | {"since": late},
+        )
+    if gate.opens_at is not None:
+        return Explanation(
+            reason="GATE_SCHEDULED",
+            message=f"its gate is not open yet: {gate.title}",
+            action="nothing; nobody can decide it before then",
+            until=gate.opens_at,
+            details=details,
+            **where,
+        )
+    so_far = f" ({gate.votes} voted so far)" if gate.votes else ""
+    taken = f"; {gate.claimed_by} has taken it upon themselves" if gate.claimed_by else ""
+    if gate.votes:
+        details["votes"] = str(gate.votes)
+    if gate.claimed_by:
+        details["claimed_by"] = gate.claimed_by
+    if gate.level:
+        details["escalations"] = str(gate.level)
+    return Explanation(
+        reason="WAITING_APPROVAL",
+        message=f"it waits for people: {gate.title}{so_far}{taken}",
+        action=f"approve or reject {gate.id}",
+        until=gate.expires_at,
+        details=details,
+        **where,
     )
 
 

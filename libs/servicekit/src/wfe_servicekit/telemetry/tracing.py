@@ -112,7 +112,7 @@ def open_span(
         traceparent: Its parent; without one it goes under the current span, or begins a trace.
         attributes: Facts, never a payload.
         kind: Server, client, consumer, ….
-        link: A traceparent it refers to without being under it; then it begins a trace of its own.
+        link: A traceparent it refers to without being under it; without a parent it begins a trace of its own.
         start: When it began, in Unix time, if not now.
     """
     if _tracer is None:
@@ -122,7 +122,8 @@ def open_span(
     links = []
     linked = parse(link)
     if linked is not None:
-        links, context = [Link(linked)], otel_context.Context()
+        links = [Link(linked)]
+        context = context or otel_context.Context()
     opened = _tracer.start_span(
         name,
         context,

@@ -13,12 +13,15 @@ from uuid import UUID
 import aiohttp
 import msgspec
 import structlog
+from opentelemetry.trace import SpanKind
 from wfe_egress import AnswerTooLarge, EgressDenied, GuardedSession
 from wfe_engine.errors import ResourceExhausted, Unavailable
 from wfe_language import ExpressionError
+from wfe_servicekit.telemetry.tracing import Opened, open_span, parse, sampled, traceparent_of, tracing
 from wfe_store.deliveries import Deliveries, Job, Outcome
 from wfe_store.webhook_feed import Feed
 
+from wfe_approvals import metrics
 from wfe_approvals.webhooks.endpoints import Endpoint, Endpoints
 from wfe_approvals.webhooks.payload import CONTENT_TYPE
 from wfe_approvals.webhooks.pool import Pool
@@ -34,6 +37,8 @@ LEASE_MARGIN = 15.0
 GATHER_SECONDS = 0.025
 #: Seconds before a delivery whose filter could not be evaluated for want of room is looked at again.
 FILTER_AGAIN = 2.0
+#: Age of a run, in seconds, from which on its deliveries are traces of their own that link to the run's.
+LINK_SECONDS = 3600.0
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -166,10 +171,9 @@ class Courier:
             lost = await self._deliveries.note(
                 works=sorted(works), fails=sorted(fails - works), pauses=pauses, patience=self._patience
             )
-        for webhook_id in gone:
-            await self._feed.disable(webhook_id, "gone", self._wanted.address_disabled)
-        for webhook_id in lost:
-            await self._feed.disable(webhook_id, "failing", self._wanted.address_disabled)
+        for webhook_id, reason in [*((one, "gone") for one in gone), *((one, "failing") for one in lost)]:
+            if await self._feed.disable(webhook_id, reason, self._wanted.address_disabled):
+                metrics.DISABLED.inc(reason)
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -191,7 +195,7 @@ class Courier:
             began = time.monotonic()
             works = await self._attempt(job, endpoint)
         except Exception:  # noqa: BLE001 - it is due again when the lease is over
-            _log.exception("delivery_not_attempted", webhook=str(job.webhook_id))
+            _log.exception("delivery_not_attempted", webhook=str(job.webhook_id), run=str(job.run_id or ""))
         finally:
             self._endpoints.end(endpoint, number, works=works, took=time.monotonic() - began)
             self.nudged.set()
@@ -203,11 +207,14 @@ class Courier:
             expression = filter_of(endpoint.webhook.filter)
             wanted = await self._pool.evaluate(expression, {"event": _decode(job.body)})
         except ExpressionError as fault:
-            _log.debug("filter_failed", webhook=str(job.webhook_id), fault=fault.message)
+            _log.debug("filter_failed", webhook=str(job.webhook_id), run=str(job.run_id or ""), fault=fault.message)
             wanted = False
         except (Unavailable, ResourceExhausted):
             return Outcome(job, "pending", delay=FILTER_AGAIN)
-        return None if wanted is True else Outcome(job, "filtered")
+        if wanted is True:
+            return None
+        metrics.FILTERED.inc()
+        return Outcome(job, "filtered")
 
     async def _attempt(self, job: Job, endpoint: Endpoint) -> bool:
         """Send it once; whether it was taken."""
@@ -217,6 +224,9 @@ class Courier:
         signers = endpoint.live_signers()
         headers = signed_headers(signers, job.message_id, job.body, moment)
         headers["content-type"] = CONTENT_TYPE
+        opened = _span(job)
+        if traceparent := opened.traceparent if opened else _passed_on(job):
+            headers["traceparent"] = traceparent
         began = time.monotonic()
         if signers:
             status, error, answer_headers, text = await self._call(webhook.url, headers, job.body.encode())
@@ -231,9 +241,13 @@ class Courier:
             chance=random.random(),
             now=datetime.now(UTC),
         )
+        took = time.monotonic() - began
+        if opened is not None:
+            opened.span.set_attribute("http.response.status_code", status)
+            opened.close("" if not verdict.error else verdict.status)
         entry = {
             "at": moment.timestamp(),
-            "ms": int((time.monotonic() - began) * 1000),
+            "ms": int(took * 1000),
             "url": webhook.url,
             # Whoever reads this may look, but not replay.
             "sent": headers | {"webhook-signature": _masked(headers["webhook-signature"])},
@@ -243,6 +257,7 @@ class Courier:
             "error": verdict.error,
         }
         outcome = Outcome(job, verdict.status, verdict.delay, moment.timestamp(), _encode(entry).decode())
+        metrics.attempted(outcome, verdict, status, took)
         self._end(outcome, verdict)
         return not verdict.error
 
@@ -266,6 +281,22 @@ class Courier:
             if name.lower() != "set-cookie"
         }
         return answer.status, "", kept, _clean(answer.text()[:MOST_KEPT])
+
+
+def _span(job: Job) -> Opened | None:
+    """A span of the run's trace around an attempt; one that comes late is a trace of its own, with a link."""
+    if not tracing() or not job.traceparent or not sampled(job.traceparent):
+        return None
+    late = job.run_id is not None and time.time() - (job.run_id.int >> 80) / 1000 > LINK_SECONDS
+    facts = {"wfe.run": str(job.run_id), "wfe.webhook": str(job.webhook_id), "wfe.attempt": job.attempts + 1}
+    given = None if late else job.traceparent
+    return open_span("webhook", given, facts, kind=SpanKind.CLIENT, link=job.traceparent if late else None)
+
+
+def _passed_on(job: Job) -> str:
+    """What is sent on when nothing is made of the run's trace here."""
+    named = parse(job.traceparent)
+    return "" if named is None else traceparent_of(named)
 
 
 def _clean(text: str) -> str:

@@ -12,9 +12,11 @@ from wfe_engine.errors import InvalidInput, NotFound
 from wfe_servicekit.calls import current_caller
 from wfe_servicekit.checks import parse_uuid, plain_text, timestamp
 from wfe_store.explaining import queue_facts, run_facts
+from wfe_store.explaining_told import schedule_facts, webhook_facts
 from wfe_store.pool import Database
 
 from wfe_scheduler.explain import explain_queue, explain_run
+from wfe_scheduler.explain_told import explain_schedule, explain_webhook
 from wfe_scheduler.explanations import Explanation
 
 #: As in templates (template.schema.json).
@@ -57,6 +59,38 @@ class ExplainService(explain_service_pb2_grpc.ExplainServiceServicer):  # type: 
         async with self._database.connection() as connection:
             facts = await queue_facts(connection, current_caller().owner_id, queue)
         return _message(explain_queue(facts))
+
+    async def ExplainSchedule(
+        self, request: explain_service_pb2.ExplainScheduleRequest, context: Any
+    ) -> explain_service_pb2.Explanation:
+        """Why a schedule does not start a run now.
+
+        Raises:
+            InvalidInput: The id is none.
+            NotFound: The owner has no such schedule.
+        """
+        schedule = parse_uuid(request.id, "id")
+        async with self._database.connection() as connection:
+            facts = await schedule_facts(connection, current_caller().owner_id, schedule)
+        if facts is None:
+            raise NotFound(f"there is no schedule {schedule}", schedule_id=schedule)
+        return _message(explain_schedule(facts))
+
+    async def ExplainWebhook(
+        self, request: explain_service_pb2.ExplainWebhookRequest, context: Any
+    ) -> explain_service_pb2.Explanation:
+        """Why a webhook is not told, or not at once.
+
+        Raises:
+            InvalidInput: The id is none.
+            NotFound: The owner has no such webhook.
+        """
+        webhook = parse_uuid(request.id, "id")
+        async with self._database.connection() as connection:
+            facts = await webhook_facts(connection, current_caller().owner_id, webhook)
+        if facts is None:
+            raise NotFound(f"there is no webhook {webhook}", webhook_id=webhook)
+        return _message(explain_webhook(facts))
 
 
 def _message(found: Explanation) -> explain_service_pb2.Explanation:

@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n wfe/api/v1/explain_service.proto\x12\nwfe.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x16\x45xplainWorkflowRequest\x12\n\n\x02id\x18\x01 \x01(\t\"$\n\x13\x45xplainQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"\x89\x02\n\x0b\x45xplanation\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07\x64\x65tails\x18\x07 \x03(\x0b\x32$.wfe.api.v1.Explanation.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xfa\x01\n\x0e\x45xplainService\x12v\n\x0f\x45xplainWorkflow\x12\".wfe.api.v1.ExplainWorkflowRequest\x1a\x17.wfe.api.v1.Explanation\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/workflows/{id}/explain\x12p\n\x0c\x45xplainQueue\x12\x1f.wfe.api.v1.ExplainQueueRequest\x1a\x17.wfe.api.v1.Explanation\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/queues/{queue}/explainb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n wfe/api/v1/explain_service.proto\x12\nwfe.api.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"$\n\x16\x45xplainWorkflowRequest\x12\n\n\x02id\x18\x01 \x01(\t\"$\n\x13\x45xplainQueueRequest\x12\r\n\x05queue\x18\x01 \x01(\t\"$\n\x16\x45xplainScheduleRequest\x12\n\n\x02id\x18\x01 \x01(\t\"#\n\x15\x45xplainWebhookRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x89\x02\n\x0b\x45xplanation\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x07\x64\x65tails\x18\x07 \x03(\x0b\x32$.wfe.api.v1.Explanation.DetailsEntry\x1a.\n\x0c\x44\x65tailsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xe7\x03\n\x0e\x45xplainService\x12v\n\x0f\x45xplainWorkflow\x12\".wfe.api.v1.ExplainWorkflowRequest\x1a\x17.wfe.api.v1.Explanation\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/workflows/{id}/explain\x12p\n\x0c\x45xplainQueue\x12\x1f.wfe.api.v1.ExplainQueueRequest\x1a\x17.wfe.api.v1.Explanation\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/queues/{queue}/explain\x12v\n\x0f\x45xplainSchedule\x12\".wfe.api.v1.ExplainScheduleRequest\x1a\x17.wfe.api.v1.Explanation\"&\x82\xd3\xe4\x93\x02 \x12\x1e/api/v1/schedules/{id}/explain\x12s\n\x0e\x45xplainWebhook\x12!.wfe.api.v1.ExplainWebhookRequest\x1a\x17.wfe.api.v1.Explanation\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/api/v1/webhooks/{id}/explainb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXPLAINSERVICE'].methods_by_name['ExplainWorkflow']._serialized_options = b'\202\323\344\223\002 \022\036/api/v1/workflows/{id}/explain'
   _globals['_EXPLAINSERVICE'].methods_by_name['ExplainQueue']._loaded_options = None
   _globals['_EXPLAINSERVICE'].methods_by_name['ExplainQueue']._serialized_options = b'\202\323\344\223\002 \022\036/api/v1/queues/{queue}/explain'
+  _globals['_EXPLAINSERVICE'].methods_by_name['ExplainSchedule']._loaded_options = None
+  _globals['_EXPLAINSERVICE'].methods_by_name['ExplainSchedule']._serialized_options = b'\202\323\344\223\002 \022\036/api/v1/schedules/{id}/explain'
+  _globals['_EXPLAINSERVICE'].methods_by_name['ExplainWebhook']._loaded_options = None
+  _globals['_EXPLAINSERVICE'].methods_by_name['ExplainWebhook']._serialized_options = b'\202\323\344\223\002\037\022\035/api/v1/webhooks/{id}/explain'
   _globals['_EXPLAINWORKFLOWREQUEST']._serialized_start=111
   _globals['_EXPLAINWORKFLOWREQUEST']._serialized_end=147
   _globals['_EXPLAINQUEUEREQUEST']._serialized_start=149
   _globals['_EXPLAINQUEUEREQUEST']._serialized_end=185
-  _globals['_EXPLANATION']._serialized_start=188
-  _globals['_EXPLANATION']._serialized_end=453
-  _globals['_EXPLANATION_DETAILSENTRY']._serialized_start=407
-  _globals['_EXPLANATION_DETAILSENTRY']._serialized_end=453
-  _globals['_EXPLAINSERVICE']._serialized_start=456
-  _globals['_EXPLAINSERVICE']._serialized_end=706
+  _globals['_EXPLAINSCHEDULEREQUEST']._serialized_start=187
+  _globals['_EXPLAINSCHEDULEREQUEST']._serialized_end=223
+  _globals['_EXPLAINWEBHOOKREQUEST']._serialized_start=225
+  _globals['_EXPLAINWEBHOOKREQUEST']._serialized_end=260
+  _globals['_EXPLANATION']._serialized_start=263
+  _globals['_EXPLANATION']._serialized_end=528
+  _globals['_EXPLANATION_DETAILSENTRY']._serialized_start=482
+  _globals['_EXPLANATION_DETAILSENTRY']._serialized_end=528
+  _globals['_EXPLAINSERVICE']._serialized_start=531
+  _globals['_EXPLAINSERVICE']._serialized_end=1018
 # @@protoc_insertion_point(module_scope)

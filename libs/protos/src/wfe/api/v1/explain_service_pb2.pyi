@@ -64,6 +64,50 @@ class ExplainQueueRequest(_message.Message):
 Global___ExplainQueueRequest: _TypeAlias = ExplainQueueRequest  # noqa: Y015
 
 @_typing.final
+class ExplainScheduleRequest(_message.Message):
+    """Ask about a schedule."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the schedule."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainScheduleRequest: _TypeAlias = ExplainScheduleRequest  # noqa: Y015
+
+@_typing.final
+class ExplainWebhookRequest(_message.Message):
+    """Ask about a webhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the webhook."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainWebhookRequest: _TypeAlias = ExplainWebhookRequest  # noqa: Y015
+
+@_typing.final
 class Explanation(_message.Message):
     """One reason, and what helps."""
 
@@ -97,9 +141,11 @@ class Explanation(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """ENDED, PAUSED, DECISION_UNTOLD, STEP_RUNS, EXECUTOR_SILENT, DISPATCH_HELD, NO_EXECUTOR, NO_HANDLER,
-    EXECUTORS_BUSY, HANDED_OUT, RETRY_LATER, WAITING_APPROVAL, WAITING_TIME, TIMER_LATE, WAITING_SIGNAL,
-    WAITING_CALLBACK, WAITING_CHILD, CHILD_UNTOLD, MOVING, STUCK or IDLE.
+    """Of a run or a queue: ENDED, PAUSED, DECISION_UNTOLD, STEP_RUNS, EXECUTOR_SILENT, DISPATCH_HELD, NO_EXECUTOR, NO_HANDLER,
+    EXECUTORS_BUSY, HANDED_OUT, RETRY_LATER, WAITING_APPROVAL, GATE_SCHEDULED, GATE_LATE, WAITING_START,
+    WAITING_TIME, TIMER_LATE, WAITING_SIGNAL, WAITING_CALLBACK, WAITING_CHILD, CHILD_UNTOLD, MOVING, STUCK or IDLE.
+    Of a schedule: PAUSED, OVERLAP, FIRING_LATE, HANDED_OUT, NEVER, SKIPPED, MISSED, FAILED or WAITING_TIME.
+    Of a webhook: DISABLED, STARTING, RECEIVER_BUSY, TOLD_LATE, RETRY_LATER, MOVING or IDLE.
     """
     message: _builtins.str
     """The reason as a sentence."""

@@ -45,6 +45,16 @@ class ExplainServiceStub:
                 request_serializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainQueueRequest.SerializeToString,
                 response_deserializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.FromString,
                 _registered_method=True)
+        self.ExplainSchedule = channel.unary_unary(
+                '/wfe.api.v1.ExplainService/ExplainSchedule',
+                request_serializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainScheduleRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.FromString,
+                _registered_method=True)
+        self.ExplainWebhook = channel.unary_unary(
+                '/wfe.api.v1.ExplainService/ExplainWebhook',
+                request_serializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainWebhookRequest.SerializeToString,
+                response_deserializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.FromString,
+                _registered_method=True)
 
 
 class ExplainServiceServicer:
@@ -65,6 +75,20 @@ class ExplainServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainSchedule(self, request, context):
+        """Why a schedule does not start a run now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainWebhook(self, request, context):
+        """Why a webhook is not told, or not at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExplainServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -76,6 +100,16 @@ def add_ExplainServiceServicer_to_server(servicer, server):
             'ExplainQueue': grpc.unary_unary_rpc_method_handler(
                     servicer.ExplainQueue,
                     request_deserializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainQueueRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.SerializeToString,
+            ),
+            'ExplainSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainSchedule,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainScheduleRequest.FromString,
+                    response_serializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.SerializeToString,
+            ),
+            'ExplainWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainWebhook,
+                    request_deserializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainWebhookRequest.FromString,
                     response_serializer=wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.SerializeToString,
             ),
     }
@@ -133,6 +167,60 @@ class ExplainService:
             target,
             '/wfe.api.v1.ExplainService/ExplainQueue',
             wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainQueueRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ExplainService/ExplainSchedule',
+            wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainScheduleRequest.SerializeToString,
+            wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/wfe.api.v1.ExplainService/ExplainWebhook',
+            wfe_dot_api_dot_v1_dot_explain__service__pb2.ExplainWebhookRequest.SerializeToString,
             wfe_dot_api_dot_v1_dot_explain__service__pb2.Explanation.FromString,
             options,
             channel_credentials,
