@@ -21,7 +21,6 @@ from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block, fail_container, owner_fails
 from wfe_engine.values import ExpressionFault, Record, truth
 
-BAD_INPUT = "BAD_INPUT"
 #: Events one decision may bring about; what is left after that many is decided next, from the committed state.
 MOST_EVENTS = 500
 #: Number of the timer that makes a run go on with what was left.
@@ -147,7 +146,8 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
                 return True
             _dispatch(turn, scope, node, no, approved, recorded=False, edited=False)
             return False
-        where = node.kind
+        # What a block gives is a last step of its own.
+        where = "output" if node.path.endswith("/output") and node is turn.block(scope).nodes[-1] else node.kind
         code = OUTPUT_TOO_LARGE if node.kind == "set" else INPUT_TOO_LARGE
         params = turn.render(node.params, scope, code) if recorded is None else msgspec.json.decode(recorded)
     except ExpressionFault as fault:

@@ -93,9 +93,9 @@ class CelEvaluator:
             result = _Plain().value(plain, 0)
             size = len(msgspec.json.encode(result))
         except (ValueError, UnicodeError, OverflowError, RuntimeError) as error:
-            raise ExpressionError(f"It gives what cannot be stored: {error}.", expression.source) from None
+            raise _failed(f"it gives what cannot be stored: {error}", expression, bindings) from None
         if size > MOST_RESULT:
-            raise ExpressionError(f"It gives {size} bytes, more than {MOST_RESULT}.", expression.source)
+            raise _failed(f"it gives {size} bytes, more than {MOST_RESULT}", expression, bindings)
         return result
 
     def _compile(self, expression: plan.Cel) -> cel.Expression:
