@@ -12,9 +12,14 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import aiohttp
+from wfe_stack.lazily import Lazily
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = Lazily("aiohttp")
 
 #: Seconds a call that is safe to repeat is repeated for.
 REPEAT_SECONDS = 20.0

@@ -20,8 +20,8 @@ from wfe_engine.rules import BLOCK_FAILED, ENTER, GO_ON, rule
 from wfe_engine.scopes import child_key
 from wfe_engine.state import Fault, Step
 from wfe_engine.turn import Turn, encode, expression_fault
-from wfe_engine.unwind import fail_container
 from wfe_engine.unsuitable import Unsuitable, shown
+from wfe_engine.unwind import fail_container
 from wfe_engine.values import ExpressionFault, truth
 
 #: Items of a foreach.
