@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from uuid import UUID
 
 from wfe_engine.errors import Unauthenticated
 
-__all__ = ["Call", "Caller", "acting_as", "current_call", "current_caller", "header", "http_status"]
+__all__ = ["Call", "Caller", "acting_as", "current_call", "current_caller", "header", "http_status", "large_value"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,21 @@ class Call:
         expired: True once the deadline cancelled the task.
         shed: True once the end of the process cancelled it.
         counted: It counts among the streams of its caller's owner.
+        large: JSON of the values that are too large to be in the request message, by field.
     """
 
-    __slots__ = ("caller", "counted", "expired", "expires", "http_status", "metadata", "method", "shed", "task")
+    __slots__ = (
+        "caller",
+        "counted",
+        "expired",
+        "expires",
+        "http_status",
+        "large",
+        "metadata",
+        "method",
+        "shed",
+        "task",
+    )
 
     def __init__(self, method: str, metadata: Iterable[tuple[str, str | bytes]] = ()) -> None:
         self.method = method
@@ -66,6 +78,7 @@ class Call:
         self.expired = False
         self.shed = False
         self.counted = False
+        self.large: Mapping[str, bytes] = _NOTHING
 
     @property
     def rest(self) -> bool:
@@ -80,6 +93,7 @@ class Call:
         return None
 
 
+_NOTHING: Mapping[str, bytes] = {}
 call_var: ContextVar[Call | None] = ContextVar("wfe_call", default=None)
 
 
@@ -104,6 +118,12 @@ def header(name: str) -> str | None:
     """A metadata entry of the current call, e.g. `idempotency-key`; None when absent or outside a call."""
     call = call_var.get()
     return None if call is None else call.header(name)
+
+
+def large_value(field: str) -> bytes | None:
+    """JSON of a value of the request that came beside its message; None for one that is in it, or not given."""
+    call = call_var.get()
+    return None if call is None else call.large.get(field)
 
 
 def http_status(status: int) -> None:

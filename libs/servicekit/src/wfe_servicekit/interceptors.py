@@ -27,6 +27,7 @@ from google.protobuf.message import DecodeError
 from wfe_engine.errors import PermissionDenied, ResourceExhausted, Unavailable
 
 from wfe_servicekit.calls import Call, Caller, call_var
+from wfe_servicekit.large import LARGE_REQUEST_BYTES, SMALL_BYTES, Large, LargeRequests
 from wfe_servicekit.observed import observed
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
 from wfe_servicekit.standing import Standing
@@ -111,6 +112,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time; more are refused with ResourceExhausted.
         max_owner_streams: The same for one owner.
+        large: Methods that take large values, by full name.
     """
 
     def __init__(
@@ -120,7 +122,10 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_request_bytes: int,
         max_streams: int = 1_000,
         max_owner_streams: int = 200,
+        large: Mapping[str, Large] | None = None,
     ) -> None:
+        self._large = large or {}
+        self._large_requests = LargeRequests()
         self._authenticator = authenticator
         self._max_request_bytes = max_request_bytes
         self._max_streams = max_streams
@@ -170,7 +175,8 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         deadlines = self._deadlines.get(deadline)
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
-        unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
+        large = self._large.get(method)
+        unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines, large)
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
@@ -196,13 +202,16 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         serialize: Callable[[Any], bytes],
         row: frozenset[str] | Access,
         deadlines: _Deadlines,
+        large: Large | None,
     ) -> Callable[[Any, Any], Awaitable[bytes]]:
         public = row is PUBLIC
         recall = self._authenticator.recall
         current_task = asyncio.current_task
-        most = self._max_request_bytes
+        most = self._max_request_bytes if large is None else max(self._max_request_bytes, LARGE_REQUEST_BYTES)
+        small = most if large is None else SMALL_BYTES
+        serve = self._large_requests.serve
 
-        async def answer(_requests: Any, context: Any) -> bytes:
+        async def answer_call(_requests: Any, context: Any) -> bytes:
             call = _this_call()
             call.task = current_task()
             deadlines.add(call)
@@ -220,11 +229,15 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     raise _missing_request()
                 if len(raw) > most:
                     raise _too_large(raw, most)
-                try:
-                    request = parse(raw)
-                except DecodeError:
-                    raise _malformed() from None
-                response = serialize(await behaviour(request, context))
+                if len(raw) > small and large is not None:
+                    answer = await serve(large, raw, call, parse, lambda request: behaviour(request, context))
+                else:
+                    try:
+                        request = parse(raw)
+                    except DecodeError:
+                        raise _malformed() from None
+                    answer = await behaviour(request, context)
+                response = serialize(answer)
                 deadlines.discard(call)
                 if call.http_status and call.rest:
                     # A batch of its own, about 60 µs; gRPC clients have no use for it.
@@ -235,7 +248,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await _refuse(context, call, error)
                 raise AssertionError from error
 
-        return answer
+        return answer_call
 
     def _stream(
         self,

@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
+from wfe_servicekit.large import LARGE_REQUEST_BYTES, Large
 from wfe_servicekit.listening import Probes, credentials
 from wfe_servicekit.policy import PUBLIC, Policy
 from wfe_servicekit.settings import ConfigFault, ServiceSettings
@@ -107,6 +108,7 @@ def build_server(
     readiness: Readiness | None = None,
     deadlines: Mapping[str, float] = DEADLINES,
     default_deadline: float = DEFAULT_DEADLINE,
+    large: Mapping[str, Large] | None = None,
 ) -> RunningServer:
     """A server for these servicers; its port is not open yet. Needs a running event loop.
 
@@ -118,6 +120,7 @@ def build_server(
         readiness: Pings of the parts this process needs; without it the process is ready once it serves.
         deadlines: Seconds a unary method may take, by full name.
         default_deadline: Seconds for the others.
+        large: Methods that take large values, by full name.
 
     Raises:
         ValueError: A method of a service has no row in the policy, or a row of a service has no such method.
@@ -129,6 +132,7 @@ def build_server(
         max_request_bytes=settings.max_request_bytes,
         max_streams=settings.max_streams,
         max_owner_streams=settings.max_owner_streams,
+        large=large,
     )
     names = [name for _, _, name in servicers]
     _check_policy(names, policy)
@@ -137,7 +141,7 @@ def build_server(
             guard.add(method, handler, policy[method], deadlines.get(method, default_deadline))
     for method, handler in _handlers_of(health_pb2_grpc.add_HealthServicer_to_server, readiness.servicer, _HEALTH):
         guard.add(method, handler, PUBLIC)
-    server = grpc.aio.server(options=_options(settings))
+    server = grpc.aio.server(options=_options(settings, large=bool(large)))
     if settings.reflection:
         reflection.enable_server_reflection([*names, _HEALTH, reflection.SERVICE_NAME], server)
     # Last, because it answers for every name it does not know.
@@ -145,11 +149,12 @@ def build_server(
     return RunningServer(server, settings, readiness, guard)
 
 
-def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+def _options(settings: ServiceSettings, *, large: bool) -> list[tuple[str, int]]:
+    most = max(settings.max_request_bytes, LARGE_REQUEST_BYTES if large else 0)
     return [
         # Twice the limit, so that the guard can answer with what is wrong; grpc's own answer is
         # RESOURCE_EXHAUSTED.
-        ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
+        ("grpc.max_receive_message_length", 2 * most),
         # Tokens may have 8 KiB.
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 32 << 10),

@@ -6,6 +6,7 @@ Answers are plain JSON values. Calls that are safe to repeat are repeated while 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 import uuid
@@ -207,9 +208,14 @@ class Rest:
     async def _once(self, method: str, path: str, query: Mapping[str, Any], body: Any, key: str | None) -> Any:
         params = [(name, text) for name, value in query.items() for text in _texts(value)]
         headers = {"idempotency-key": key} if key else {}
+        data = None
+        if body is not None:
+            headers["content-type"] = "application/json"
+            # A stream: the client warns of large bytes.
+            data = io.BytesIO(json.dumps(body).encode())
         try:
             async with self._session.request(
-                method, self.url + path, params=params, json=body, headers=headers
+                method, self.url + path, params=params, data=data, headers=headers
             ) as answer:
                 text = await answer.text()
                 if answer.status >= 400:

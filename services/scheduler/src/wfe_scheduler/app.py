@@ -49,6 +49,7 @@ from wfe_store.templates import Templates
 from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
 from wfe_scheduler.api.explain import ExplainService
+from wfe_scheduler.api.large import large_methods
 from wfe_scheduler.api.mending import MendingService
 from wfe_scheduler.api.schedules import ScheduleService
 from wfe_scheduler.api.secrets import SecretService
@@ -289,6 +290,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         Authenticator(keys, load_issuers(settings.oidc_file), owners=keys),
         POLICY,
         readiness=readiness,
+        large=large_methods(callbacks),
     )
     await server.start()
     stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from wfe.api.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from wfe_engine import commands as cmd
-from wfe_servicekit.calls import current_caller, http_status
+from wfe_servicekit.calls import current_caller, http_status, large_value
 from wfe_servicekit.checks import Violations, choice, page_limit, plain_text, struct_to_dict
 from wfe_store.history import History
 from wfe_store.pool import Database
@@ -57,7 +57,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         if request.HasField("version"):
             version = requests.at_least(faults, request.version, "version", 1)
         labels = requests.labels(faults, request.labels) if request.labels else {}
-        given: dict[str, Any] = {}
+        given: dict[str, Any] | bytes = large_value("input") or {}
         if request.HasField("input"):
             with faults.collect():
                 given = struct_to_dict(request.input, "input")
