@@ -214,12 +214,11 @@ class View:
 
     def _measure(self, expression: Expression, value: Any, left: int) -> int:
         """What is left of so many bytes. Part by part: all of them written at once might not fit the memory."""
-        kind = type(expression)
-        if kind is MapOf:
-            for name, item in expression.items:  # type: ignore[union-attr]
+        if isinstance(expression, MapOf):
+            for name, item in expression.items:
                 left = self._measured(name, item, value[name], left)
-        elif kind is ListOf:
-            for at, item in enumerate(expression.items):  # type: ignore[union-attr]
+        elif isinstance(expression, ListOf):
+            for at, item in enumerate(expression.items):
                 left = self._measured(at, item, value[at], left)
         else:
             left -= len(_encode(value))

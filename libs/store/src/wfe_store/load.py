@@ -133,7 +133,7 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
             letters = await cursor.fetchall()
         inputs = _inputs(rows)
         references = [*inputs, *_references(steps)]
-        references += [(run, blob[0]) for run, _, payload in letters if (blob := referred(payload)) is not None]
+        references += [(run, found[0]) for run, _, payload in letters if (found := referred(payload)) is not None]
         large = await load_blobs(connection, references) if references else {}
         for run, id_, payload in letters:
             loaded[run].signals[str(id_)] = _value(run, payload, large) or b"null"
