@@ -27,7 +27,12 @@ async def served(large, request, requests=None, then=None):
         return given, call.large
 
     parse = type(request).FromString
-    return await (requests or LargeRequests()).serve(large, request.SerializeToString(), call, parse, behaviour)
+    reader = requests or LargeRequests({})
+    try:
+        return await reader.serve(large, request.SerializeToString(), call, parse, behaviour)
+    finally:
+        if requests is None:
+            await reader.close()
 
 
 async def test_values_come_beside_the_request():
@@ -73,8 +78,13 @@ async def test_what_is_no_request_is_refused():
     async def never(_given):
         raise AssertionError
 
-    with pytest.raises(InvalidInput):
-        await LargeRequests().serve(SIGNAL, b"\xff" * 100, call, SignalWorkflowRequest.FromString, never)
+    requests = LargeRequests({})
+    for _ in range(2):
+        with pytest.raises(InvalidInput):
+            await requests.serve(SIGNAL, b"\xff" * 100, call, SignalWorkflowRequest.FromString, never)
+    request = SignalWorkflowRequest(id="r", payload=Value(string_value="x"))
+    assert (await served(SIGNAL, request, requests))[1] == {"payload": b'"x"'}, "the next one has another process"
+    await requests.close()
 
 
 async def test_who_is_not_admitted_costs_nothing():
@@ -88,7 +98,7 @@ async def test_who_is_not_admitted_costs_nothing():
 
 
 async def test_few_are_under_way_and_few_wait():
-    requests = LargeRequests(at_once=1, most_waiting=1)
+    requests = LargeRequests({}, at_once=1, most_waiting=1)
     release, inside = asyncio.Event(), asyncio.Event()
 
     async def hold():
@@ -105,10 +115,11 @@ async def test_few_are_under_way_and_few_wait():
     assert (refusal.value.reason, refusal.value.retry_after) == ("TOO_MANY_LARGE", 2.0)
     release.set()
     assert [(await each)[1] for each in (first, second)] == [{"payload": b'"x"'}] * 2
+    await requests.close()
 
 
 async def test_who_hangs_up_ends_the_process_and_gives_the_place_back():
-    requests = LargeRequests(at_once=1, most_waiting=1)
+    requests = LargeRequests({}, at_once=1, most_waiting=1)
     request = SignalWorkflowRequest(id="r", payload=Value(string_value="x" * 4_000_000))
     for _ in range(3):
         task = asyncio.create_task(served(SIGNAL, request, requests))
@@ -117,6 +128,7 @@ async def test_who_hangs_up_ends_the_process_and_gives_the_place_back():
         with pytest.raises(asyncio.CancelledError):
             await task
     assert (await served(SIGNAL, request, requests))[1]["payload"] == b'"' + b"x" * 4_000_000 + b'"'
+    await requests.close()
 
 
 def test_outside_of_a_call_there_is_none():

@@ -112,7 +112,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_request_bytes: Largest request message.
         max_streams: Server streams at the same time; more are refused with ResourceExhausted.
         max_owner_streams: The same for one owner.
-        large: Methods that take large values, by full name.
+        large: Reads large requests of the methods that take them.
     """
 
     def __init__(
@@ -122,10 +122,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_request_bytes: int,
         max_streams: int = 1_000,
         max_owner_streams: int = 200,
-        large: Mapping[str, Large] | None = None,
+        large: LargeRequests | None = None,
     ) -> None:
-        self._large = large or {}
-        self._large_requests = LargeRequests()
+        self._large = large or LargeRequests({})
         self._authenticator = authenticator
         self._max_request_bytes = max_request_bytes
         self._max_streams = max_streams
@@ -175,7 +174,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         deadlines = self._deadlines.get(deadline)
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
-        large = self._large.get(method)
+        large = self._large.methods.get(method)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines, large)
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
 
@@ -209,7 +208,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         current_task = asyncio.current_task
         most = self._max_request_bytes if large is None else max(self._max_request_bytes, LARGE_REQUEST_BYTES)
         small = most if large is None else SMALL_BYTES
-        serve = self._large_requests.serve
+        serve = self._large.serve
 
         async def answer_call(_requests: Any, context: Any) -> bytes:
             call = _this_call()

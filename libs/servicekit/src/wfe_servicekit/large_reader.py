@@ -1,9 +1,13 @@
-"""The process that reads one large request: an `Order` on stdin, an `Answer` on stdout, then its end."""
+"""The process that reads large requests: orders on stdin, answers on stdout, each with its length before it.
+
+It may be killed at any moment. What one request may take is kept by the kernel: SIGPROF ends the process.
+"""
 
 from __future__ import annotations
 
 import importlib
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -12,7 +16,7 @@ from google.protobuf.struct_pb2 import Struct
 from wfe_engine.errors import InvalidInput
 from wfe_engine.sizes import MOST_BYTES
 
-from wfe_servicekit.large import LARGE_REQUEST_BYTES, Answer, Order
+from wfe_servicekit.large import LARGE_REQUEST_BYTES, Answer, Order, frame
 from wfe_servicekit.values import struct_to_dict, value_to_plain
 
 #: What it may take, so that no request takes the machine: seconds of the processor, bytes of address space.
@@ -51,12 +55,19 @@ def _read(value: Any, field: str) -> bytes:
 
 
 def main() -> None:
-    """Read one request."""
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+    """Read requests until stdin ends."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(answer(order)))
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    while len(head := stdin.read(4)) == 4:
+        order = msgspec.msgpack.decode(stdin.read(int.from_bytes(head)), type=Order)
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
+        answered = answer(order)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        stdout.write(frame(msgspec.msgpack.encode(answered)))
+        stdout.flush()
 
 
 if __name__ == "__main__":

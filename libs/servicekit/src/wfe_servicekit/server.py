@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
-from wfe_servicekit.large import LARGE_REQUEST_BYTES, Large
+from wfe_servicekit.large import LARGE_REQUEST_BYTES, LargeRequests
 from wfe_servicekit.listening import Probes, credentials
 from wfe_servicekit.policy import PUBLIC, Policy
 from wfe_servicekit.settings import ConfigFault, ServiceSettings
@@ -108,7 +108,7 @@ def build_server(
     readiness: Readiness | None = None,
     deadlines: Mapping[str, float] = DEADLINES,
     default_deadline: float = DEFAULT_DEADLINE,
-    large: Mapping[str, Large] | None = None,
+    large: LargeRequests | None = None,
 ) -> RunningServer:
     """A server for these servicers; its port is not open yet. Needs a running event loop.
 
@@ -120,7 +120,7 @@ def build_server(
         readiness: Pings of the parts this process needs; without it the process is ready once it serves.
         deadlines: Seconds a unary method may take, by full name.
         default_deadline: Seconds for the others.
-        large: Methods that take large values, by full name.
+        large: Reads large requests of the methods that take them.
 
     Raises:
         ValueError: A method of a service has no row in the policy, or a row of a service has no such method.
@@ -141,7 +141,7 @@ def build_server(
             guard.add(method, handler, policy[method], deadlines.get(method, default_deadline))
     for method, handler in _handlers_of(health_pb2_grpc.add_HealthServicer_to_server, readiness.servicer, _HEALTH):
         guard.add(method, handler, PUBLIC)
-    server = grpc.aio.server(options=_options(settings, large=bool(large)))
+    server = grpc.aio.server(options=_options(settings, large=large is not None))
     if settings.reflection:
         reflection.enable_server_reflection([*names, _HEALTH, reflection.SERVICE_NAME], server)
     # Last, because it answers for every name it does not know.

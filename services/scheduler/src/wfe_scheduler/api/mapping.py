@@ -33,8 +33,12 @@ MOST_SHOWN = 1 << 20
 _MOST_NAMED = 10
 
 
-def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
-    """The answer to a start or a fork: always pending, the accepted state, whatever has happened since."""
+def started(run: StartedRun, *, trigger: str, size: int = -1) -> workflow_pb2.Workflow:
+    """The answer to a start or a fork: always pending, the accepted state, whatever has happened since.
+
+    Args:
+        size: Bytes of its input as JSON; measured when it is not known.
+    """
     at = unix_moment(run.created_at)
     return workflow_pb2.Workflow(
         id=str(run.run_id),
@@ -43,7 +47,7 @@ def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
             id=str(run.template_id), name=run.template_name, version=run.template_version
         ),
         trigger_type=trigger,
-        input=_given(run.input),
+        input=_given(run.input, size),
         labels=run.labels,
         created_by=str(run.created_by),
         created_at=at,
@@ -54,8 +58,9 @@ def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
     )
 
 
-def _given(values: dict[str, Any]) -> Struct:
-    size = len(msgspec.json.encode(values))
+def _given(values: dict[str, Any], size: int) -> Struct:
+    if size < 0:
+        size = len(msgspec.json.encode(values))
     return dict_to_struct(unsealed(values) if size <= MOST_SHOWN else {"note": note(size)})
 
 

@@ -57,7 +57,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         if request.HasField("version"):
             version = requests.at_least(faults, request.version, "version", 1)
         labels = requests.labels(faults, request.labels) if request.labels else {}
-        given: dict[str, Any] | bytes = large_value("input") or {}
+        large = large_value("input")
+        given: dict[str, Any] | bytes = large or {}
         if request.HasField("input"):
             with faults.collect():
                 given = struct_to_dict(request.input, "input")
@@ -67,7 +68,7 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         body_hash = b"" if key is None else requests.body_hash("StartWorkflow", request)
         run = await self._engine.start(current_caller(), template_id, version, given, labels, key, body_hash, options)
         http_status(201)
-        return mapping.started(run, trigger=options.trigger)
+        return mapping.started(run, trigger=options.trigger, size=0 if large is None else len(large))
 
     async def ListWorkflows(
         self, request: workflow_service_pb2.ListWorkflowsRequest, context: Any
