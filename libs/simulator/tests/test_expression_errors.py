@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from wfe_simulator import Gives
+from wfe_simulator import Fails, Gives
 
 ECHO = {"echo": Gives(echo=True)}
 
@@ -99,3 +99,9 @@ def test_place_expression_and_value_of_each_kind_of_error(run, step, place, expr
     assert error["details"] == {"place": place, "expression": expression}
     assert error["message"].startswith(f"{place}: {expression}: ")
     assert met in error["message"]
+
+
+def test_what_a_child_run_failed_with_names_the_step_that_waited_for_it(run):
+    steps = "- {id: each, foreach: {items: [1], steps: [{id: other, workflow: {template: other}}]}}"
+    error = run(steps, {"each/other": Fails("CHILD_FAILED", "no")}).error
+    assert (error["code"], error["step"]) == ("CHILD_FAILED", "each/other")
