@@ -6,7 +6,7 @@ import resource
 
 import pytest
 from wfe_engine.sizes import MOST_BYTES, MOST_LEVELS, too_deep
-from wfe_simulator import Gives
+from wfe_simulator import Calls, Gives
 
 BIG = "x" * (9 << 20)
 HANDLERS = {"big": Gives(BIG), "some": Gives("y" * (1 << 20)), "echo": Gives(echo=True)}
@@ -56,6 +56,21 @@ def test_a_value_above_16_mb_fails_its_step_and_names_the_limit(run, what):
 def test_the_output_of_a_run_has_the_same_limit(run):
     result = run("- {id: big, call: {handler: big}}", handlers=HANDLERS, top=f"output: {TWICE}\n")
     assert (result.status, result.error["code"]) == ("failed", "OUTPUT_TOO_LARGE")
+
+
+def test_the_conversation_of_an_agent_has_the_same_limit(run):
+    steps = """
+- id: work
+  agent:
+    endpoint: https://x.example/v1
+    model: m
+    prompt: go
+    tools: [{call: {handler: big, description: d, parameters: {type: object}}}]
+    limits: {turns: 9}
+"""
+    error = run(steps, {"work/model": Calls([("big", {})])}, handlers=HANDLERS).error
+    assert (error["code"], error["step"]) == ("INPUT_TOO_LARGE", "work/model")
+    assert str(MOST_BYTES) in error["message"]
 
 
 def test_what_fits_is_kept(run):

@@ -150,12 +150,12 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
         where = "output" if node.path.endswith("/output") and node is turn.block(scope).nodes[-1] else node.kind
         code = OUTPUT_TOO_LARGE if node.kind == "set" else INPUT_TOO_LARGE
         params = turn.render(node.params, scope, code) if recorded is None else msgspec.json.decode(recorded)
+        if recorded is None and node.kind in REQUEST:
+            params = REQUEST[node.kind](turn, scope, params)
     except ExpressionFault as fault:
         fail_entering(turn, scope, node, no, expression_fault(fault, node.path, where))
         return False
     if node.kind in WORK:
-        if recorded is None and node.kind in REQUEST:
-            params = REQUEST[node.kind](turn, scope, params)
         request = encode(params)
         if recorded is None and len(request) > MOST_BYTES:
             fail_entering(turn, scope, node, no, too_large(INPUT_TOO_LARGE, node.path))
