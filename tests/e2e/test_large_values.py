@@ -21,10 +21,12 @@ steps:
     retry: {max_attempts: 1}
   - id: review
     approval: {title: "Go on?", approvers: {groups: [editors]}}
+  - {id: larger, call: {handler: work, input: {seconds: 0, pieces: 1, bytes: 9000000}}}
   - id: pass
     call: {handler: echo, input: {text: "${{ steps.make.output.text }}", note: small}}
   - id: size
     set: {size: "${{ size(steps.pass.output.text) }}"}
+  - {id: looked, if: "${{ steps.larger.output.pieces == 1 && has(steps.larger.output.text) }}", set: {seen: true}}
 output: {size: "${{ steps.size.output.size }}", all: "${{ steps.pass.output }}"}
 """
 
@@ -69,6 +71,7 @@ async def test_a_large_value_goes_all_the_way(sam: Rest, ada: Rest, stranger: Re
     expected = {"text": "x" * SIZE, "note": "small"}
     output = await whole(sam, run, done["output"])
     assert output == {"size": SIZE, "all": expected}
+    assert next(step["output"] for step in done["steps"] if step["path"] == "looked") == {"seen": True}
     passed = next(step for step in done["steps"] if step["path"] == "pass")
     assert await whole(sam, run, passed["input"]) == {"handler": "echo", "input": expected}
     assert await whole(sam, run, passed["output"]) == expected

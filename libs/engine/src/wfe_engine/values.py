@@ -22,6 +22,9 @@ Evaluate = Callable[[Cel, dict[str, Any]], Any]
 #: Names that mean what the steps around an expression say.
 LOCALS = frozenset({"item", "index", "error", "revision"})
 
+#: Bytes of outputs an expression may refer to steps of.
+MOST_REFERRED = 8 * MOST_BYTES
+
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 
@@ -320,6 +323,7 @@ class View:
 
     def _bindings(self, expression: Cel) -> dict[str, Any]:
         bindings: dict[str, Any] = {"vars": {}, "steps": {}, "run": self._values.run}
+        left = MOST_REFERRED
         for root, first in expression.roots:
             if root == "vars":
                 if first:
@@ -330,6 +334,10 @@ class View:
             elif root == "steps" and first:
                 record = self.record(first)
                 if record is not None:
+                    left -= len(record.output or b"")
+                    if left < 0:
+                        why = f"it refers to steps that gave more than {MOST_REFERRED} bytes together"
+                        raise ExpressionFault(why, expression.source)
                     bindings["steps"][first] = record.seen()
             elif root in LOCALS:
                 bindings[root] = self._local(root, expression.source)
