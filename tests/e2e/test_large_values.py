@@ -26,7 +26,9 @@ steps:
     call: {handler: echo, input: {text: "${{ steps.make.output.text }}", note: small}}
   - id: size
     set: {size: "${{ size(steps.pass.output.text) }}"}
-  - {id: looked, if: "${{ steps.larger.output.pieces == 1 && has(steps.larger.output.text) }}", set: {seen: true}}
+  - id: looked
+    if: "${{ steps.larger.output.pieces == 1 && steps.larger.output.?more.orValue(true) }}"
+    set: {seen: true}
 output: {size: "${{ steps.size.output.size }}", all: "${{ steps.pass.output }}"}
 """
 
