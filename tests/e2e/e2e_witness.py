@@ -82,7 +82,7 @@ class Witness:
         return self._places[path]
 
     async def __aenter__(self) -> Witness:
-        app = web.Application()
+        app = web.Application(client_max_size=32 << 20)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()

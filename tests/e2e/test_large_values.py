@@ -21,10 +21,14 @@ steps:
     retry: {max_attempts: 1}
   - id: review
     approval: {title: "Go on?", approvers: {groups: [editors]}}
+  - {id: larger, call: {handler: work, input: {seconds: 0, pieces: 1, bytes: 9000000}}}
   - id: pass
     call: {handler: echo, input: {text: "${{ steps.make.output.text }}", note: small}}
   - id: size
     set: {size: "${{ size(steps.pass.output.text) }}"}
+  - id: looked
+    if: "${{ steps.larger.output.pieces == 1 && steps.larger.output.?more.orValue(true) }}"
+    set: {seen: true}
 output: {size: "${{ steps.size.output.size }}", all: "${{ steps.pass.output }}"}
 """
 
@@ -69,6 +73,7 @@ async def test_a_large_value_goes_all_the_way(sam: Rest, ada: Rest, stranger: Re
     expected = {"text": "x" * SIZE, "note": "small"}
     output = await whole(sam, run, done["output"])
     assert output == {"size": SIZE, "all": expected}
+    assert next(step["output"] for step in done["steps"] if step["path"] == "looked") == {"seen": True}
     passed = next(step for step in done["steps"] if step["path"] == "pass")
     assert await whole(sam, run, passed["input"]) == {"handler": "echo", "input": expected}
     assert await whole(sam, run, passed["output"]) == expected
@@ -125,10 +130,8 @@ async def test_a_large_input_of_a_run_is_out_of_line_in_its_row_and_its_log(sam:
     snapshot = (await sam.post(f"{path}/snapshots", {"name": "end"}))["id"]
     fork = (await sam.post(f"{path}/fork", {"snapshot_id": snapshot}))["id"]
     assert await whole(sam, fork, (await sam.get(f"/api/v1/workflows/{fork}"))["input"]) == {"data": data}
-    with pytest.raises(Refused) as refusal:
-        await sam.start({**body, "input": {"data": {"numbers": [1] * 120_000}}})
-    assert refusal.value.status == 400
-    assert "1048576" in refusal.value.message
+    numbers = {"data": {"numbers": [1] * 120_000}}
+    assert (await sam.start({**body, "input": numbers}))["input"] == numbers, "small as JSON, large as a message"
 
 
 GATE = """

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
+from typer.testing import CliRunner
+from wfe_cli.main import app
 
 SOURCE = """\
 name: greet
@@ -111,3 +115,41 @@ def test_the_diff_of_published_versions(wfe, server, files):
     assert "steps.ask.params.expires_after: 3600" in wfe("templates", "diff", "greet", new).stdout
     assert "Hey" in wfe("templates", "diff", "greet@1", "greet@3").stdout
     assert wfe("templates", "diff", "greet@x", new).exit_code == 2
+
+
+def test_a_template_is_checked_without_a_server(tmp_path, monkeypatch, files):
+    monkeypatch.chdir(tmp_path)
+    for name in ("WFE_URL", "WFE_API_KEY", "WFE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    sound, wrong = files(
+        sound=SOURCE, wrong=SOURCE.replace("send.output", "snd.output").replace("title: x", "titel: x")
+    )
+    result = CliRunner().invoke(app, ["templates", "validate", sound])
+    assert (result.exit_code, result.stdout) == (0, f"{sound}: no faults\n")
+    assert "handlers are not checked" in result.stderr
+    result = CliRunner().invoke(app, ["templates", "validate", wrong])
+    assert result.exit_code == 1
+    assert f"{wrong}:5:15: steps[1].approval: The key title is missing. Add `title:`." in result.stderr
+    assert (
+        f"{wrong}:5:26: steps[1].approval.titel: The key titel is not known here. Did you mean title?" in result.stderr
+    )
+    assert f"{wrong}:6:21: output.sent: There is no step snd. Did you mean send?" in result.stderr
+    answer = json.loads(CliRunner().invoke(app, ["templates", "validate", wrong, "--json"]).stdout)
+    assert [fault["line"] for fault in answer["faults"]] == [5, 5, 6]
+    for named in (["--url", "http://127.0.0.1:1", "--key", "k"], ["--key", "k"]):
+        result = CliRunner().invoke(app, [*named, "templates", "validate", sound])
+        assert (result.exit_code, "does not answer" in result.stderr) == (1, True)
+
+
+def test_what_calls_no_server_reads_no_client_of_one(files):
+    source, cases = files(source=SOURCE, cases=CASES)
+    code = """
+import sys
+from typer.testing import CliRunner
+from wfe_cli.main import app
+assert CliRunner().invoke(app, sys.argv[1:]).exit_code == 0
+print([name for name in ("aiohttp", "rich.console", "google.protobuf", "psycopg", "grpc") if name in sys.modules])
+"""
+    words = ["templates", "test", source, "--mock", cases]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -9,7 +9,7 @@ import pytest
 from wfe_engine import commands as cmd
 from wfe_engine.digests import approval_digest
 from wfe_engine.plan import Literal, MapOf, Node, Path
-from wfe_engine.values import MOST_BYTES
+from wfe_engine.sizes import MOST_BYTES
 
 decode = msgspec.json.decode
 

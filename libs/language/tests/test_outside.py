@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import wfe_language
-from wfe_language import CelEvaluator, ExpressionError, ExpressionPool, narrowed, outside_expression
+from wfe_engine import plan
+from wfe_language import CelEvaluator, ExpressionError, ExpressionPool, met_in, narrowed, outside_expression
 
 
 def test_they_see_their_own_roots_and_no_others():
@@ -69,3 +70,42 @@ def test_nothing_is_changed_by_narrowing():
     before = {"event": {"data": {"a": {"b": 1}}}}
     narrowed(outside_expression("event.data.a.b == event.data.c", ("event",)), before)
     assert before == {"event": {"data": {"a": {"b": 1}}}}
+
+
+BINDINGS = {
+    "vars": {"k": "l", "n": 3},
+    "steps": {
+        "a": {
+            "status": "completed", "attempts": 1, "error": None,
+            "output": {"l": [1, {"x": 2}], "o": {"p": 1}, "t": "text", "n": None},
+        }
+    },
+    "run": {"id": "r"},
+    "item": {"q": 1},
+}  # fmt: skip
+ROOTS = (("vars", "k"), ("vars", "n"), ("steps", "a"), ("run", ""), ("item", ""))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "steps.a.output.l[1].x + 1", "steps.a.output[vars.k].size()", "has(steps.a.output.z)",
+        "has(steps.a.output.o.p)", "steps.a.output.?z.orValue(3)", "steps.a.output.z + 1", "steps.a.output.o.keys()",
+        "steps.a.output.o.merge({'a': 1})", "'l' in steps.a.output", "steps.a.output.map(k, k)",
+        "steps.a.output.t.split('x')[0]", "steps.a.output.n == null", "steps.a.output.n.x == 1", "item.r * 2",
+        "steps.a.output.l.filter(item, item == 1)", "steps.a.output.l[9] + 1", "steps.a.output['o']['p'] + vars.n",
+        "coalesce(steps.a.output.n, steps.a.output.o.p)", "steps.a.error == null && steps.a.status == 'completed'",
+        "json.encode(steps.a.output) + run.id", "size(steps.a.output) + size(steps.a.output.o)",
+        "steps.a.output.o.p.q == 1",
+    ],
+)  # fmt: skip
+def test_expressions_of_templates_give_the_same_and_say_the_same_narrowed(source):
+    expression = plan.Cel(source, ROOTS)
+
+    def given(bindings):
+        try:
+            return CelEvaluator().evaluate(expression, bindings)
+        except ExpressionError as fault:
+            return met_in(fault.message, expression, BINDINGS)
+
+    assert given(narrowed(expression, BINDINGS)) == given(BINDINGS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
+import wfe_language
 from wfe_engine.plan import Variable
 from wfe_language import check_input
 from wfe_language.schemas import make_validator
@@ -143,3 +146,10 @@ def test_references_are_refused_before_anything_is_opened(tmp_path):
 def test_values_that_are_no_json():
     (violation,) = check_input([Variable("v", {"type": "integer"})], {"v": object()})[1]
     assert violation.message == "The value is not JSON."
+
+
+@pytest.mark.parametrize("default", ["${{ vars.a }}", ["x", {"y": "a ${{ secrets.K }}"}]])
+def test_an_expression_in_a_default_is_a_fault(default):
+    template = {"name": "t", "variables": {"x": {"default": default}}, "steps": [{"id": "a", "set": {"v": 1}}]}
+    (fault,) = wfe_language.validate(json.dumps(template))
+    assert (fault.path, fault.reason) == ("variables.x.default", "An expression cannot stand here.")

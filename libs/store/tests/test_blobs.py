@@ -21,6 +21,7 @@ from wfe_store.blobs import (
     reference_to,
     referred,
 )
+from wfe_store.children import overdue_wishes
 from wfe_store.pool import Database
 
 
@@ -84,3 +85,21 @@ def test_a_value_at_the_limit_stands_in_its_row():
     assert rows.rows == []
     out_of_line(b"1" * (INLINE_BYTES + 1), rows, uuid.uuid4())
     assert len(rows.rows) == 1
+
+
+async def test_a_large_request_for_a_child_run_is_whole_for_who_carries_it_out(database: Database, run_id, owner_id):
+    rows = Rows(sql.BLOBS)
+    request = '{"input":"' + "y" * 700_000 + '"}'
+    shown = out_of_line(request.encode(), rows, run_id)
+    async with database.connection() as connection:
+        for row in rows.rows:
+            await connection.execute("INSERT INTO blobs (run_id, id, part, data) VALUES (%s, %s, %s, %s)", row)
+        for no, text in ((1, shown), (2, "{}")):
+            await connection.execute(
+                "INSERT INTO children (run_id, no, child_id, owner_id, started_by, wish, request, wished_at)"
+                " VALUES (%s, %s, %s, %s, %s, 'start', %s, now() - interval '1 hour')",
+                (run_id, no, uuid.uuid4(), owner_id, owner_id, text),
+            )
+        wishes = [wish for wish in await overdue_wishes(connection, 1.0) if wish.run == run_id]
+    assert sorted(len(wish.request) for wish in wishes) == [2, len(request)]
+    assert request in [wish.request for wish in wishes]

@@ -72,7 +72,7 @@ class FakeService:
     server: Any = None
 
     async def start(self) -> None:
-        self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        self.server = grpc.aio.server(options=[("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", 64 << 20)])
         self.server.add_generic_rpc_handlers(list(self._handlers()))
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         await self.server.start()

@@ -157,9 +157,25 @@ async def test_fifty_megabytes(gateway, scheduler, framing):
 
 
 async def test_a_body_just_below_the_limit_passes(gateway, scheduler):
-    size = (2 << 20) - 100
+    size = (20 << 20) - 100
     assert (await gateway.call("POST", START, {"input": {"a": "x" * size}})).status == 200
     assert len(scheduler.calls[0].request.input["a"]) == size
+
+
+async def test_only_what_takes_large_values_has_the_large_limit(gateway, scheduler):
+    for path, size, status in (
+        ("/api/v1/workflows/y/signals/go", 3 << 20, 200),
+        ("/api/v1/workflows/y/steps/1/complete", 3 << 20, 200),
+        ("/api/v1/workflows/y/steps/1/retry", 3 << 20, 200),
+        ("/api/v1/callbacks/t", 3 << 20, 200),
+        ("/api/v1/callbacks/t", 21 << 20, 413),
+        ("/api/v1/workflows/y/pause", 3 << 20, 413),
+        ("/api/v1/templates", 3 << 20, 413),
+    ):
+        text = {"reason": "x" * size} if "pause" in path else {"source": "x" * size} if "temp" in path else {}
+        reply = await gateway.call("POST", path, text or {"payload": "x" * size})
+        assert reply.status == status, (path, reply)
+    assert (await gateway.call("PUT", "/api/v1/workflows/y/signals/go", {})).status == 404
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,14 @@ async def test_two_gates_rejected_at_once_do_not_hold_each_other_up(make_rig):
     assert (
         await rig.rows("SELECT status, told_at IS NULL FROM gates WHERE run_id = %s", run) == [("rejected", False)] * 2
     )
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+async def test_a_large_value_made_by_hand_is_known_again_when_the_answer_is_lost(make_rig, make_chain, answers, size):
+    rig = make_rig(make_chain("call"))
+    run, started = rig.start()
+    await started
+    answers.append("after")
+    await rig.do(run, cmd.SettleStep(no=1, output=b'"' + b"x" * size + b'"'))
+    assert await events(rig, run, "step.edited") == 1
+    assert (await rig.check(run)).status == "completed"

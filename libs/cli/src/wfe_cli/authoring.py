@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-import wfe_language
-from wfe_engine.plan import Plan
-from wfe_language import TemplateFaults
-from wfe_simulator import CasesFault, Report, read_cases, run_case
 from wfe_stack.rest import Rest
 
 from wfe_cli import inputs, show
@@ -18,7 +14,13 @@ from wfe_cli.commands import AsJson, AsPerson, command, target
 from wfe_cli.faults import Failed, UsageFault
 from wfe_cli.templates import AUTHOR, File, app, find_template, print_faults
 
+if TYPE_CHECKING:
+    from wfe_engine.plan import Plan
+    from wfe_simulator import Report
+
 __all__ = ["app"]
+
+# The language and the simulator are read by the commands that need them: all others would pay for them, too.
 
 
 @command(app, "test")
@@ -29,6 +31,8 @@ async def run_cases(
     json: AsJson = False,
 ) -> None:
     """Run a template in memory, with mocked steps and a clock that jumps; no server. Exit code 1 when a case fails."""
+    from wfe_simulator import CasesFault, read_cases, run_case
+
     plan = _compiled(file, quiet=json)
     try:
         cases = read_cases(inputs.read_text(mock))
@@ -50,6 +54,9 @@ async def run_cases(
 
 
 def _compiled(file: Path, *, quiet: bool) -> Plan:
+    import wfe_language
+    from wfe_language import TemplateFaults
+
     try:
         return wfe_language.compile(inputs.read_text(file))
     except TemplateFaults as error:
@@ -99,6 +106,8 @@ async def diff(
     json: AsJson = False,
 ) -> None:
     """What changed between two sources or versions: variables, steps, output; and whether it breaks callers."""
+    import wfe_language
+
     plans = [await _plan(text, as_, quiet=json) for text in (old, new)]
     changes = wfe_language.compare(*plans)
     breaking = sum(change.breaking for change in changes)
@@ -113,6 +122,9 @@ async def diff(
 
 
 async def _plan(text: str, as_: str | None, *, quiet: bool) -> Plan:
+    import wfe_language
+    from wfe_language import TemplateFaults
+
     if (file := _file(text)) is not None:
         return _compiled(file, quiet=quiet)
     name, _, version = text.partition("@")

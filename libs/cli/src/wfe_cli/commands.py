@@ -49,6 +49,11 @@ class Target:
     url: str | None
     key: str | None
 
+    @property
+    def named(self) -> bool:
+        """Whether a server, or who calls it, was named."""
+        return self.url is not None or self.key is not None
+
     def address(self) -> str:
         """The server: the one that was named, or else the one of the data folder, or the default one."""
         return self.url or str(read_address(self.home).get("url") or f"http://127.0.0.1:{REST_PORT}")

@@ -7,17 +7,22 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import typer
 from wfe_stack.faults import StackFault
 from wfe_stack.folder import read_address
+from wfe_stack.lazily import Lazily
 from wfe_stack.rest import RestFault
 
 from wfe_cli.commands import command, target
 from wfe_cli.faults import Failed
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = Lazily("aiohttp")
 
 #: Seconds one look may take.
 _SECONDS = 10.0

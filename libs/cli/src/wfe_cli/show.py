@@ -6,12 +6,17 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
+from wfe_stack.lazily import Lazily
+
+if TYPE_CHECKING:
+    from rich import console as rich_console
+    from rich import markup, text
+    from rich import table as rich_table
+else:
+    rich_console, markup = Lazily("rich.console"), Lazily("rich.markup")
+    text, rich_table = Lazily("rich.text"), Lazily("rich.table")
 
 #: Colour of each status of a run, a step, a gate or a template.
 STYLES = {
@@ -38,9 +43,9 @@ STYLES = {
 }
 
 
-def console() -> Console:
+def console() -> rich_console.Console:
     """Standard output; without a terminal, wide enough to cut nothing."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    return rich_console.Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
 
 
 def print_json(value: Any) -> None:
@@ -49,16 +54,16 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def status(word: str) -> Text:
+def status(word: str) -> text.Text:
     """A status in its colour."""
-    return Text(word, style=STYLES.get(word, ""))
+    return text.Text(word, style=STYLES.get(word, ""))
 
 
-def moment(text: str | None) -> str:
+def moment(written: str | None) -> str:
     """A time of an answer in the local zone, without the date when it is today's; empty for none."""
-    if not text:
+    if not written:
         return ""
-    when = datetime.fromisoformat(text).astimezone()
+    when = datetime.fromisoformat(written).astimezone()
     return when.strftime("%H:%M:%S" if when.date() == datetime.now(UTC).astimezone().date() else "%Y-%m-%d %H:%M")
 
 
@@ -72,11 +77,11 @@ def took(began: str | None, ended: str | None) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> rich_table.Table:
     """A table without frame; texts are shown as they are, never as markup."""
-    found = Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    found = rich_table.Table(*columns, title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        found.add_row(*(cell if isinstance(cell, Text) else escape(str(cell)) for cell in row))
+        found.add_row(*(cell if isinstance(cell, text.Text) else markup.escape(str(cell)) for cell in row))
     return found
 
 
@@ -89,10 +94,10 @@ def page_note(page: dict[str, Any], shown: int) -> str:
     return f"{shown} of {total}{more}; see the rest with --offset {page.get('offset', 0) + shown}"
 
 
-def run_view(run: dict[str, Any]) -> RenderableType:
+def run_view(run: dict[str, Any]) -> rich_console.RenderableType:
     """A run with its steps, gates and error."""
     template = run.get("template") or {}
-    head = Text.assemble(
+    head = text.Text.assemble(
         ("run ", "bold"),
         run["id"],
         "  ",
@@ -101,21 +106,21 @@ def run_view(run: dict[str, Any]) -> RenderableType:
         f" ({run['phase']})" if run.get("phase") else "",
         f" [{run['reason']}]" if run.get("reason") else "",
     )
-    parts: list[RenderableType] = [head]
+    parts: list[rich_console.RenderableType] = [head]
     if run.get("notice"):
-        parts.append(Text(run["notice"], style="italic"))
+        parts.append(text.Text(run["notice"], style="italic"))
     if run.get("steps"):
         parts.append(steps_table(run["steps"]))
     parts += [gate_line(gate) for gate in run.get("approvals") or () if gate["status"] == "open"]
     if error := run.get("error"):
         where = f" in {error['step']}" if error.get("step") else ""
-        parts.append(Text(f"{error.get('code', '')}{where}: {error.get('message', '')}", style="red"))
+        parts.append(text.Text(f"{error.get('code', '')}{where}: {error.get('message', '')}", style="red"))
     if run.get("output") is not None:
-        parts.append(Text(f"output: {json.dumps(run['output'], ensure_ascii=False)}", overflow="ellipsis"))
-    return Group(*parts)
+        parts.append(text.Text(f"output: {json.dumps(run['output'], ensure_ascii=False)}", overflow="ellipsis"))
+    return rich_console.Group(*parts)
 
 
-def steps_table(steps: Iterable[dict[str, Any]]) -> Table:
+def steps_table(steps: Iterable[dict[str, Any]]) -> rich_table.Table:
     """The steps of a run."""
     rows = []
     for step in steps:
@@ -130,11 +135,11 @@ def steps_table(steps: Iterable[dict[str, Any]]) -> Table:
     return table(["STEP", "KIND", "STATUS", "TRIES", "TOOK", ""], rows)
 
 
-def gate_line(gate: dict[str, Any]) -> Text:
+def gate_line(gate: dict[str, Any]) -> text.Text:
     """A gate on one line: the question, and who may decide it until when."""
     who = approvers(gate.get("approvers") or {})
     until = f", until {moment(gate['expires_at'])}" if gate.get("expires_at") else ""
-    return Text.assemble(("? ", "bold yellow"), gate["title"], f"  ({who}{until})  {gate['id']}")
+    return text.Text.assemble(("? ", "bold yellow"), gate["title"], f"  ({who}{until})  {gate['id']}")
 
 
 def approvers(who: dict[str, Any]) -> str:
@@ -144,7 +149,7 @@ def approvers(who: dict[str, Any]) -> str:
     return ", ".join(words) or "every approver"
 
 
-def event_line(event: dict[str, Any]) -> Text:
+def event_line(event: dict[str, Any]) -> text.Text:
     """An event on one line."""
     data = event.get("data") or {}
     said = [str(data[name]) for name in ("step", "title", "comment") if data.get(name)]
@@ -154,7 +159,7 @@ def event_line(event: dict[str, Any]) -> Text:
     if event.get("reason"):
         said.append(event["reason"])
     style = STYLES.get(str(event["type"]).rpartition(".")[2], "")
-    return Text.assemble(
+    return text.Text.assemble(
         (f"{moment(event.get('at')):>8} ", "dim"),
         (f"{event['seq']:>4} ", "dim"),
         (f"{event['type']:<20} ", style),

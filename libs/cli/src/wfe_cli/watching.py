@@ -7,12 +7,17 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.live import Live
+from wfe_stack.lazily import Lazily
 from wfe_stack.rest import ENDED, Rest, RestFault
 
 from wfe_cli.show import console, event_line, run_view
+
+if TYPE_CHECKING:
+    from rich import live as rich_live
+else:
+    rich_live = Lazily("rich.live")
 
 Run = dict[str, Any]
 #: Seconds between looks at what no event tells of: how far a step is.
@@ -55,7 +60,7 @@ async def watch(
         return ended
     run: Run = await rest.get(path)
     out = console()
-    live = Live(run_view(run), console=out, refresh_per_second=10) if sys.stdout.isatty() else None
+    live = rich_live.Live(run_view(run), console=out, refresh_per_second=10) if sys.stdout.isatty() else None
     refreshing = None
     if live is not None:
         live.start()
@@ -86,7 +91,7 @@ async def watch(
     return run
 
 
-async def _refresh(rest: Rest, path: str, live: Live) -> None:
+async def _refresh(rest: Rest, path: str, live: rich_live.Live) -> None:
     while True:
         await asyncio.sleep(REFRESH_SECONDS)
         with suppress(RestFault):

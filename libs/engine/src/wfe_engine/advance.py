@@ -15,13 +15,12 @@ from wfe_engine.approved import approval_of, approved_request
 from wfe_engine.plan import CONTAINERS, WORK, Node
 from wfe_engine.rules import ENTER, GO_ON, REQUEST
 from wfe_engine.scopes import ROOT, UNDO, child_key, depth, place
+from wfe_engine.sizes import INPUT_TOO_LARGE, LARGE_BYTES, MOST_BYTES, OUTPUT_TOO_LARGE, too_large, unfit
 from wfe_engine.state import STEP_RUNNING, Fault, Scope, Step
 from wfe_engine.turn import Turn, encode, expression_fault
-from wfe_engine.unwind import fail_block, owner_fails
-from wfe_engine.values import MOST_BYTES, ExpressionFault, Record, truth
+from wfe_engine.unwind import fail_block, fail_container, owner_fails
+from wfe_engine.values import ExpressionFault, Record, truth
 
-BAD_INPUT = "BAD_INPUT"
-INPUT_TOO_LARGE, OUTPUT_TOO_LARGE = "INPUT_TOO_LARGE", "OUTPUT_TOO_LARGE"
 #: Events one decision may bring about; what is left after that many is decided next, from the committed state.
 MOST_EVENTS = 500
 #: Number of the timer that makes a run go on with what was left.
@@ -147,29 +146,23 @@ def enter(turn: Turn, scope: str, node: Node, again: Step | None = None, *, edit
                 return True
             _dispatch(turn, scope, node, no, approved, recorded=False, edited=False)
             return False
-        where = node.kind
-        params = turn.render(node.params, scope) if recorded is None else msgspec.json.decode(recorded)
+        # What a block gives is a last step of its own.
+        where = "output" if node.path.endswith("/output") and node is turn.block(scope).nodes[-1] else node.kind
+        code = OUTPUT_TOO_LARGE if node.kind == "set" else INPUT_TOO_LARGE
+        params = turn.render(node.params, scope, code) if recorded is None else msgspec.json.decode(recorded)
+        if recorded is None and node.kind in REQUEST:
+            params = REQUEST[node.kind](turn, scope, params)
     except ExpressionFault as fault:
         fail_entering(turn, scope, node, no, expression_fault(fault, node.path, where))
         return False
     if node.kind in WORK:
-        if recorded is None and node.kind in REQUEST:
-            params = REQUEST[node.kind](turn, scope, params)
         request = encode(params)
-        if (large := too_large(node, request, "step's input", INPUT_TOO_LARGE)) is not None:
-            fail_entering(turn, scope, node, no, large)
-        else:
-            _dispatch(turn, scope, node, no, request, recorded is not None, edited)
+        if recorded is None and len(request) > MOST_BYTES:
+            fail_entering(turn, scope, node, no, too_large(INPUT_TOO_LARGE, node.path))
+            return False
+        _dispatch(turn, scope, node, no, request, recorded is not None, edited)
         return False
     return ENTER[node.kind](turn, scope, node, no, params)
-
-
-def too_large(node: Node, data: bytes, what: str, code: str) -> Fault | None:
-    """Why a value cannot be kept; None when it can."""
-    if len(data) <= MOST_BYTES:
-        return None
-    message = f"the {what} has {len(data)} bytes as JSON, at most {MOST_BYTES} are kept"
-    return Fault(code=code, message=message, step=node.path, details={"bytes": len(data), "limit": MOST_BYTES})
 
 
 def _skip(turn: Turn, scope: str, node: Node, no: int) -> None:
@@ -203,13 +196,16 @@ def _dispatch(turn: Turn, scope: str, node: Node, no: int, request: bytes, recor
 
 
 def complete_entering(turn: Turn, scope: str, node: Node, no: int, output: Any, given: bytes | None = None) -> bool:
-    """A step is done on being entered.
+    """A step is done on being entered, or fails because of how large its output is; gives which.
 
     Args:
         given: What to keep as its input.
     """
-    turn.emit(ev.StepCompleted(step=node.path, no=no, i=node.index, scope=scope))
     data = encode(output)
+    if (why := unfit(data, node.path)) is not None:
+        fail_entering(turn, scope, node, no, why, given)
+        return False
+    turn.emit(ev.StepCompleted(step=node.path, no=no, i=node.index, scope=scope))
     turn.row(scope, node, no, "completed", input=given, output=data, ended=True)
     turn.record(scope, node.id, Record(status="completed", output=data))
     if node.compensate is not None:
@@ -229,8 +225,8 @@ def fail_entering(turn: Turn, scope: str, node: Node, no: int, fault: Fault, giv
 def start_container(turn: Turn, scope: str, node: Node, no: int, params: Any, of: int = 0) -> None:
     """A step with blocks is entered; its blocks are opened once the decision comes to look at it."""
     given = encode(params)
-    if (fault := too_large(node, given, "step's input", INPUT_TOO_LARGE)) is not None:
-        fail_entering(turn, scope, node, no, fault)
+    if len(given) > MOST_BYTES:
+        fail_entering(turn, scope, node, no, too_large(INPUT_TOO_LARGE, node.path))
         return
     turn.emit(ev.StepStarted(step=node.path, no=no, i=node.index, scope=scope, kind=node.kind, of=of))
     turn.row(scope, node, no, STEP_RUNNING, input=given)
@@ -245,6 +241,9 @@ def complete_container(turn: Turn, scope: str, index: int, output: bytes, error:
         error: What failed inside of it all the same; JSON bytes of a `Fault`.
     """
     step = turn.live(scope, index)
+    if (why := unfit(output, step.path)) is not None:
+        fail_container(turn, scope, index, why)
+        return
     turn.emit(ev.StepCompleted(step=step.path, no=step.no, i=index, scope=scope))
     turn.effects.change(fx.StepChange(no=step.no, status="completed", seq=turn.state.seq, output=output, error=error))
     complete_live(turn, scope, index, output, 0, error)
@@ -269,18 +268,33 @@ def _end_block(turn: Turn, scope: str) -> None:
     parent, index, block, round_ = place(scope)
     step = turn.live(parent, index)
     turn.emit(ev.BlockEnded(step=step.path, no=step.no, i=index, scope=parent, block=block, round=round_))
+    if step.of > 1 and len(turn.result(scope)) > LARGE_BYTES and _gathered(turn, parent, index) > MOST_BYTES:
+        fail_container(turn, parent, index, too_large(OUTPUT_TOO_LARGE, step.path))
+        return
     go_on_later(turn, parent, index)
+
+
+def _gathered(turn: Turn, scope: str, index: int) -> int:
+    """Bytes of what the blocks of a step have given that gives all of it together."""
+    step = turn.live(scope, index)
+    several = len(turn.node(scope, index).blocks) > 1
+    places = ((at, 0) if several else (0, at) for at in range(step.next))
+    return sum(len(turn.result(child_key(scope, index, block, round_))) for block, round_ in places)
 
 
 def _complete_run(turn: Turn) -> None:
     output: Any = None
     if turn.plan.output is not None:
         try:
-            output = turn.render(turn.plan.output, ROOT)
+            output = turn.render(turn.plan.output, ROOT, OUTPUT_TOO_LARGE)
         except ExpressionFault as fault:
             fail_block(turn, ROOT, expression_fault(fault, "", "output"))
             return
+    data = encode(output)
+    if (why := unfit(data, "")) is not None:
+        fail_block(turn, ROOT, why)
+        return
     turn.emit(ev.RunCompleted())
     compensate.leave(turn)
-    turn.effects.output = encode(output)
+    turn.effects.output = data
     turn.effects.timers[0] = None

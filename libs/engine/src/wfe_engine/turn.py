@@ -14,13 +14,12 @@ from wfe_engine.effects import Effects, SnapshotRow, StepRow
 from wfe_engine.evolve import evolve
 from wfe_engine.plan import ITERATING, Block, Expression, Node, Plan
 from wfe_engine.scopes import UNDO, child_key, place
+from wfe_engine.sizes import INPUT_TOO_LARGE
 from wfe_engine.state import ENDED, Fault, RunState, Step, Undo, encode_state
 from wfe_engine.values import Evaluate, ExpressionFault, Record, Values, View, record_key
 
 _encode = msgspec.json.encode
 _NULL = b"null"
-
-EXPRESSION_ERROR = "EXPRESSION_ERROR"
 
 
 class Env(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,13 +156,16 @@ class Turn:
 
     # ---- values
 
-    def render(self, expression: Expression, scope: str) -> Any:
+    def render(self, expression: Expression, scope: str, code: str = INPUT_TOO_LARGE) -> Any:
         """The value of an expression in a scope.
 
+        Args:
+            code: What it fails with when it is too large.
+
         Raises:
-            ExpressionFault, Deferred: See `View.render`.
+            ExpressionFault, Deferred: See `View.value`.
         """
-        return View(self.env.values, self.env.evaluate, self.added, self, scope).render(expression)
+        return View(self.env.values, self.env.evaluate, self.added, self, scope, code).value(expression)
 
     def local(self, root: str, scope: str) -> Any:
         """See `values.Surroundings`."""
@@ -244,8 +246,8 @@ def expression_fault(fault: ExpressionFault, path: str, where: str) -> Fault:
     """
     place = where + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault.place)
     return Fault(
-        code=EXPRESSION_ERROR,
-        message=f"{place}: {fault.expression}: {fault.message}",
+        code=fault.code,
+        message=": ".join(filter(None, (place, fault.expression, fault.message))),
         step=path,
         details={"expression": fault.expression, "place": place},
     )

@@ -13,9 +13,8 @@ from typing import Any, Protocol
 import msgspec
 
 from wfe_engine.plan import Cel, Expression, ListOf, Literal, MapOf, Path, Text
+from wfe_engine.sizes import INPUT_TOO_LARGE, MOST_BYTES, TOO_LARGE
 
-#: Bytes of JSON that a step's input, its output or a gate's payload may have.
-MOST_BYTES = 16 * 1024 * 1024
 #: The one key of the placeholder that stands for a sealed value, or for text made with one.
 SEALED = "$sealed"
 #: Evaluates CEL over bindings by root name; raises ExpressionFault or Deferred.
@@ -23,17 +22,24 @@ Evaluate = Callable[[Cel, dict[str, Any]], Any]
 #: Names that mean what the steps around an expression say.
 LOCALS = frozenset({"item", "index", "error", "revision"})
 
+#: Bytes of outputs an expression may refer to steps of.
+MOST_REFERRED = 8 * MOST_BYTES
+
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
+
+
+EXPRESSION_ERROR = "EXPRESSION_ERROR"
 
 
 class ExpressionFault(Exception):
     """An expression could not be evaluated; says which, what broke it, and where in a value it stands."""
 
-    def __init__(self, message: str, expression: str) -> None:
+    def __init__(self, message: str, expression: str, code: str = EXPRESSION_ERROR) -> None:
         super().__init__(message)
         self.message = message
         self.expression = expression
+        self.code = code
         self.place: tuple[str | int, ...] = ()
 
 
@@ -156,14 +162,27 @@ class Surroundings(Protocol):
 
 
 class View:
-    """Values as seen from one scope, with what the present decision adds on top."""
+    """Values as seen from one scope, with what the present decision adds on top.
 
-    __slots__ = ("_around", "_evaluate", "_scope", "_values", "added")
+    Args:
+        code: What an expression fails with whose value is too large.
+    """
+
+    __slots__ = ("_around", "_code", "_evaluate", "_scope", "_values", "_weight", "added")
 
     def __init__(
-        self, values: Values, evaluate: Evaluate, added: Mapping[str, Record], around: Surroundings, scope: str = ""
+        self,
+        values: Values,
+        evaluate: Evaluate,
+        added: Mapping[str, Record],
+        around: Surroundings,
+        scope: str = "",
+        code: str = INPUT_TOO_LARGE,
     ) -> None:
         self._values = values
+        self._code = code
+        #: Bytes of what was put in place, at most.
+        self._weight = 0
         self._evaluate = evaluate
         self._around = around
         self._scope = scope
@@ -187,6 +206,41 @@ class View:
         except KeyError:
             raise ExpressionFault(f"{root} is not known here", source) from None
 
+    def value(self, expression: Expression) -> Any:
+        """The JSON value an expression gives here; one that was put together has MOST_BYTES at most.
+
+        Raises:
+            ExpressionFault, Deferred: See `render`.
+        """
+        value = self.render(expression)
+        if self._weight > MOST_BYTES:
+            self._measure(expression, value, MOST_BYTES)
+        return value
+
+    def _measure(self, expression: Expression, value: Any, left: int) -> int:
+        """What is left of so many bytes. Part by part: all of them written at once might not fit the memory."""
+        if isinstance(expression, MapOf):
+            for name, item in expression.items:
+                left = self._measured(name, item, value[name], left)
+        elif isinstance(expression, ListOf):
+            for at, item in enumerate(expression.items):
+                left = self._measured(at, item, value[at], left)
+        else:
+            left -= len(_encode(value))
+        if left < 0:
+            raise self._too_large(getattr(expression, "source", ""))
+        return left
+
+    def _measured(self, key: str | int, expression: Expression, value: Any, left: int) -> int:
+        try:
+            return self._measure(expression, value, left)
+        except ExpressionFault as fault:
+            fault.place = (key, *fault.place)
+            raise
+
+    def _too_large(self, source: str) -> ExpressionFault:
+        return ExpressionFault(TOO_LARGE, source, self._code)
+
     def render(self, expression: Expression) -> Any:
         """The JSON value an expression gives here.
 
@@ -206,7 +260,16 @@ class View:
         if kind is Text:
             return self._text(expression)  # type: ignore[arg-type]
         assert isinstance(expression, Cel)
-        return self._evaluate(expression, self._bindings(expression))
+        return self._weighed(self._evaluate(expression, self._bindings(expression)))
+
+    def _weighed(self, value: Any, most: int = MOST_BYTES) -> Any:
+        """A value that is put in place; one with items is taken for `most` bytes."""
+        kind = type(value)
+        if kind is str:
+            self._weight += len(value) if value.isascii() else 4 * len(value)
+        elif kind is dict or kind is list:
+            self._weight += most
+        return value
 
     def _part(self, key: str | int, expression: Expression) -> Any:
         if type(expression) is Literal:
@@ -219,6 +282,7 @@ class View:
 
     def _path(self, path: Path) -> Any:
         parts = path.parts
+        most = MOST_BYTES
         if path.root == "vars":
             value: Any = self._values.vars
         elif path.root == "run":
@@ -231,6 +295,7 @@ class View:
                 raise ExpressionFault(f"step {parts[0]} has not run", path.source)
             if len(parts) > 1 and parts[1] == "output":
                 value, parts = record.value, parts[2:]
+                most = len(record.output or b"")
             else:
                 value, parts = record.seen(), parts[1:]
         else:
@@ -240,22 +305,27 @@ class View:
                 value = value[part]
             except (KeyError, IndexError, TypeError):
                 raise ExpressionFault(f"there is no {part!r} in {_short(value)}", path.source) from None
-        return value
+        return self._weighed(value, most)
 
     def _text(self, text: Text) -> Any:
         parts: list[Any] = []
         sealed = False
+        left = MOST_BYTES
         for part in text.parts:
             value = part if isinstance(part, str) else self.render(part)
             if isinstance(value, dict) and SEALED in value:
                 sealed = True
                 parts.extend(value[SEALED])
             else:
-                parts.append(_as_text(value))
+                parts.append(shown := _as_text(value))
+                left -= len(shown) if shown.isascii() else len(shown.encode())
+                if left < 0:
+                    raise self._too_large(getattr(part, "source", ""))
         return {SEALED: parts} if sealed else "".join(parts)
 
     def _bindings(self, expression: Cel) -> dict[str, Any]:
         bindings: dict[str, Any] = {"vars": {}, "steps": {}, "run": self._values.run}
+        left = MOST_REFERRED
         for root, first in expression.roots:
             if root == "vars":
                 if first:
@@ -266,6 +336,10 @@ class View:
             elif root == "steps" and first:
                 record = self.record(first)
                 if record is not None:
+                    left -= len(record.output or b"")
+                    if left < 0:
+                        why = f"it refers to steps that gave more than {MOST_REFERRED} bytes together"
+                        raise ExpressionFault(why, expression.source)
                     bindings["steps"][first] = record.seen()
             elif root in LOCALS:
                 bindings[root] = self._local(root, expression.source)

@@ -15,6 +15,7 @@ from wfe_language.expressions import (
     ExpressionError,
     ExpressionPool,
     is_cheap,
+    met_in,
     narrowed,
     outside_expression,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "is_cheap",
     "is_secret_name",
     "load",
+    "met_in",
     "narrowed",
     "outside_expression",
     "parse_span",

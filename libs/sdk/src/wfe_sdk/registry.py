@@ -91,7 +91,7 @@ def handler(name: str) -> Callable[[F], F]:
 
     `async def` runs in the executor's loop and must not block it; `def` runs in a process of its own, which
     is killed when the step is cancelled or times out. Both take (input) or (input, ctx), where input is the
-    JSON value of the step's `input`, and return a JSON value of at most 512 KiB.
+    JSON value of the step's `input`, and return a JSON value of at most 16 MB.
 
     An attempt may run more than once (a process died before its report): use `ctx.idempotency_key`.
 

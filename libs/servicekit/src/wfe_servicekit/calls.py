@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,7 +11,17 @@ from uuid import UUID
 
 from wfe_engine.errors import Unauthenticated
 
-__all__ = ["Call", "Caller", "acting_as", "current_call", "current_caller", "header", "http_headers", "http_status"]
+__all__ = [
+    "Call",
+    "Caller",
+    "acting_as",
+    "current_call",
+    "current_caller",
+    "header",
+    "http_headers",
+    "http_status",
+    "large_value",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,7 @@ class Call:
         expired: True once the deadline cancelled the task.
         shed: True once the end of the process cancelled it.
         counted: It counts among the streams of its caller's owner.
+        large: JSON of the values that are too large to be in the request message, by field.
     """
 
     __slots__ = (
@@ -62,6 +73,7 @@ class Call:
         "expires",
         "http_headers",
         "http_status",
+        "large",
         "metadata",
         "method",
         "shed",
@@ -79,6 +91,7 @@ class Call:
         self.expired = False
         self.shed = False
         self.counted = False
+        self.large: Mapping[str, bytes] = _NOTHING
 
     @property
     def rest(self) -> bool:
@@ -93,6 +106,7 @@ class Call:
         return None
 
 
+_NOTHING: Mapping[str, bytes] = {}
 call_var: ContextVar[Call | None] = ContextVar("wfe_call", default=None)
 
 
@@ -117,6 +131,12 @@ def header(name: str) -> str | None:
     """A metadata entry of the current call, e.g. `idempotency-key`; None when absent or outside a call."""
     call = call_var.get()
     return None if call is None else call.header(name)
+
+
+def large_value(field: str) -> bytes | None:
+    """JSON of a value of the request that came beside its message; None for one that is in it, or not given."""
+    call = call_var.get()
+    return None if call is None else call.large.get(field)
 
 
 def http_status(status: int) -> None:

@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from wfe_engine.errors import PermissionDenied, Unavailable
 
 from wfe_servicekit.calls import Call, Caller, call_var
+from wfe_servicekit.large import LARGE_REQUEST_BYTES, SMALL_BYTES, Large, LargeRequests
 from wfe_servicekit.observed import observed
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
 from wfe_servicekit.standing import Standing
@@ -112,6 +113,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_streams: Server streams at the same time; more are refused with ResourceExhausted.
         max_owner_streams: The same for one owner.
         max_public_streams: Streams without credentials at the same time; they do not count among the others.
+        large: Reads large requests of the methods that take them.
     """
 
     def __init__(
@@ -122,7 +124,9 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         max_streams: int = 1_000,
         max_owner_streams: int = 200,
         max_public_streams: int = 200,
+        large: LargeRequests | None = None,
     ) -> None:
+        self._large = large or LargeRequests({})
         self._authenticator = authenticator
         self._max_request_bytes = max_request_bytes
         self._streams = Streams(most=max_streams, most_of_owner=max_owner_streams, most_public=max_public_streams)
@@ -169,7 +173,8 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         deadlines = self._deadlines.get(deadline)
         if deadlines is None:
             deadlines = self._deadlines[deadline] = _Deadlines(deadline)
-        unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines)
+        large = self._large.methods.get(method)
+        unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines, large)
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
 
     def add_dialogue(
@@ -228,13 +233,16 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         serialize: Callable[[Any], bytes],
         row: frozenset[str] | Access,
         deadlines: _Deadlines,
+        large: Large | None,
     ) -> Callable[[Any, Any], Awaitable[bytes]]:
         public = row is PUBLIC
         recall = self._authenticator.recall
         current_task = asyncio.current_task
-        most = self._max_request_bytes
+        most = self._max_request_bytes if large is None else max(self._max_request_bytes, LARGE_REQUEST_BYTES)
+        small = most if large is None else SMALL_BYTES
+        serve = self._large.serve
 
-        async def answer(_requests: Any, context: Any) -> bytes:
+        async def answer_call(_requests: Any, context: Any) -> bytes:
             call = _this_call()
             call.task = current_task()
             deadlines.add(call)
@@ -252,7 +260,11 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                     raise _missing_request()
                 if len(raw) > most:
                     raise _too_large(raw, most)
-                response = serialize(await behaviour(_parsed(raw, parse), context))
+                if len(raw) > small and large is not None:
+                    answer = await serve(large, raw, call, parse, lambda request: behaviour(request, context))
+                else:
+                    answer = await behaviour(_parsed(raw, parse), context)
+                response = serialize(answer)
                 deadlines.discard(call)
                 if (call.http_status or call.http_headers) and call.rest:
                     # A batch of its own, about 60 µs; gRPC clients have no use for it.
@@ -264,7 +276,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
                 await _refuse(context, call, error)
                 raise AssertionError from error
 
-        return answer
+        return answer_call
 
     def _stream(
         self,

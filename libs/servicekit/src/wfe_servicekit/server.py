@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from wfe_servicekit.health import Readiness
 from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
+from wfe_servicekit.large import LARGE_REQUEST_BYTES, LargeRequests
 from wfe_servicekit.listening import Probes, credentials
 from wfe_servicekit.policy import PUBLIC, Policy
 from wfe_servicekit.settings import ConfigFault, ServiceSettings
@@ -107,6 +108,7 @@ def build_server(
     readiness: Readiness | None = None,
     deadlines: Mapping[str, float] = DEADLINES,
     default_deadline: float = DEFAULT_DEADLINE,
+    large: LargeRequests | None = None,
 ) -> RunningServer:
     """A server for these servicers; its port is not open yet. Needs a running event loop.
 
@@ -118,6 +120,7 @@ def build_server(
         readiness: Pings of the parts this process needs; without it the process is ready once it serves.
         deadlines: Seconds a unary method may take, by full name.
         default_deadline: Seconds for the others.
+        large: Reads large requests of the methods that take them.
 
     Raises:
         ValueError: A method of a service has no row in the policy, or a row of a service has no such method.
@@ -130,6 +133,7 @@ def build_server(
         max_streams=settings.max_streams,
         max_owner_streams=settings.max_owner_streams,
         max_public_streams=settings.max_public_streams,
+        large=large,
     )
     names = [name for _, _, name in servicers]
     _check_policy(names, policy)
@@ -138,7 +142,7 @@ def build_server(
             guard.add(method, handler, policy[method], deadlines.get(method, default_deadline))
     for method, handler in _handlers_of(health_pb2_grpc.add_HealthServicer_to_server, readiness.servicer, _HEALTH):
         guard.add(method, handler, PUBLIC)
-    server = grpc.aio.server(options=_options(settings))
+    server = grpc.aio.server(options=_options(settings, large=large is not None))
     if settings.reflection:
         _add_reflection(guard, [*names, _HEALTH, reflection.SERVICE_NAME], default_deadline)
     # Last, because it answers for every name it does not know.
@@ -166,11 +170,12 @@ def _add_reflection(guard: Guard, names: Sequence[str], deadline: float) -> None
     )
 
 
-def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+def _options(settings: ServiceSettings, *, large: bool) -> list[tuple[str, int]]:
+    most = max(settings.max_request_bytes, LARGE_REQUEST_BYTES if large else 0)
     return [
         # Twice the limit, so that the guard can answer with what is wrong; grpc's own answer is
         # RESOURCE_EXHAUSTED.
-        ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
+        ("grpc.max_receive_message_length", 2 * most),
         # Tokens may have 8 KiB.
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.absolute_max_metadata_size", 32 << 10),

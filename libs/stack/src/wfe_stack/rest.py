@@ -6,15 +6,21 @@ Answers are plain JSON values. Calls that are safe to repeat are repeated while 
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import aiohttp
+from wfe_stack.lazily import Lazily
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = Lazily("aiohttp")
 
 #: Seconds a call that is safe to repeat is repeated for.
 REPEAT_SECONDS = 20.0
@@ -202,9 +208,14 @@ class Rest:
     async def _once(self, method: str, path: str, query: Mapping[str, Any], body: Any, key: str | None) -> Any:
         params = [(name, text) for name, value in query.items() for text in _texts(value)]
         headers = {"idempotency-key": key} if key else {}
+        data = None
+        if body is not None:
+            headers["content-type"] = "application/json"
+            # A stream: the client warns of large bytes.
+            data = io.BytesIO(json.dumps(body).encode())
         try:
             async with self._session.request(
-                method, self.url + path, params=params, json=body, headers=headers
+                method, self.url + path, params=params, data=data, headers=headers
             ) as answer:
                 text = await answer.text()
                 if answer.status >= 400:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 from wfe_engine.effects import Dispatch, Effects, Redispatch
-from wfe_engine.events import Event, GateNoted, RunCreated, encode_event
+from wfe_engine.events import Emitted, Event, GateNoted, RunCreated, StepEdited, encode_event
 from wfe_engine.state import ENDED, RunState, encode_state, shown_phase, shown_status
 
 from wfe_store import statements as sql
@@ -20,6 +20,8 @@ from wfe_store.part import Part
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
+#: Values of users in events.
+_LARGE: dict[type[Event], tuple[str, ...]] = {Emitted: ("data",), StepEdited: ("before", "after")}
 
 
 class NewRun(msgspec.Struct, kw_only=True):
@@ -183,7 +185,7 @@ class Batch:
                 actor, reason = event.by, event.comment
             if type(given) is str and isinstance(event, RunCreated):
                 event = replace(event, input=msgspec.json.decode(given))
-            self.events.add(run, seq, event.TYPE, actor, reason, encode_event(event))
+            self.events.add(run, seq, event.TYPE, actor, reason, self._event(write.run, event))
             seq += 1
         if seq > write.first_seq and self._told_outside(write.owner):
             self.outbox.add(write.owner, run, write.first_seq, seq - 1)
@@ -196,7 +198,17 @@ class Batch:
             if wish.wish == "done":
                 self.children_done.add(run, no)
             else:
-                self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, wish.request)
+                request = self._value(write.run, wish.request)
+                self.children.add(run, no, UUID(wish.child), write.owner, write.started_by, wish.wish, request)
+
+    def _event(self, run: UUID, event: Event) -> bytes:
+        """JSON of an event's data, with references in place of what is too large for a row."""
+        data = encode_event(event)
+        if len(data) <= INLINE_BYTES:
+            return data
+        values = {name: getattr(event, name) for name in _LARGE.get(type(event), ())}
+        texts = {name: out_of_line(_encode(value), self.blobs, run) for name, value in values.items()}
+        return encode_event(replace(event, **{name: _decode(text) for name, text in texts.items()}))
 
     def _run(self, write: RunWrite) -> str | bytes | None:
         """The run's own row; gives what stands in it for the input of a new run: text for a reference."""
@@ -304,7 +316,7 @@ class Batch:
         for s in effects.snapshots:
             self.snapshots.add(run, UUID(s.id), s.seq, s.kind, s.name, s.state)
         for signal in effects.signals:
-            self.signals.add(run, UUID(signal.id), signal.name, signal.payload)
+            self.signals.add(run, UUID(signal.id), signal.name, self._value(write.run, signal.payload))
         if effects.hold:
             self.hold.add(run)
         if effects.release is not None:

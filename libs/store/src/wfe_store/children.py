@@ -57,7 +57,9 @@ async def overdue_wishes(connection: Connection, seconds: float, limit: int = 50
         _WISHES + " WHERE NOT done AND wished_at < clock_timestamp() - make_interval(secs => %s) LIMIT %s",
         (seconds, limit),
     )
-    return [Wish(*row) for row in await cursor.fetchall()]
+    wishes = [Wish(*row) for row in await cursor.fetchall()]
+    large = await _large(connection, [(wish.run, wish.request) for wish in wishes])
+    return [replace(wish, request=large.get((wish.run, wish.request), wish.request)) for wish in wishes]
 
 
 async def carried_out(connection: Connection, wish: Wish) -> None:
@@ -80,11 +82,15 @@ async def ended_children(connection: Connection, children: Sequence[UUID] | None
     else:
         cursor = await connection.execute(_ENDED + " AND c.child_id = ANY(%b::uuid[])", (list(children),))
     ended = [Ended(*row) for row in await cursor.fetchall()]
-    found = [(end, referred(end.output)) for end in ended if end.output is not None]
-    wanted = [(end.child, blob[0]) for end, blob in found if blob is not None]
-    large = await load_blobs(connection, wanted) if wanted else {}
-    whole = {child: data.decode() for (child, _), data in large.items()}
-    return [replace(end, output=whole[end.child]) if end.child in whole else end for end in ended]
+    large = await _large(connection, [(end.child, end.output) for end in ended if end.output is not None])
+    return [replace(end, output=large.get((end.child, end.output or ""), end.output)) for end in ended]
+
+
+async def _large(connection: Connection, texts: Sequence[tuple[UUID, str]]) -> dict[tuple[UUID, str], str]:
+    """Values by run and the reference that stands for them; texts that are none are left out."""
+    wanted = {(run, text): (run, blob[0]) for run, text in texts if (blob := referred(text)) is not None}
+    found = await load_blobs(connection, wanted.values()) if wanted else {}
+    return {place: found[blob].decode() for place, blob in wanted.items() if blob in found}
 
 
 async def note_end(connection: Connection, child: UUID) -> None:

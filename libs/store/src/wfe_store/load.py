@@ -129,14 +129,17 @@ async def _load_whole(connection: Connection, wanted: list[UUID]) -> dict[UUID, 
         if inner:
             cursor = await connection.execute(_INNER_STEPS, ([run for run, _ in inner], [p for _, p in inner]))
             steps += await cursor.fetchall()
+        letters: list[Row] = []
         mail = [(run.run, letter.id) for run in loaded.values() for letter in run.state.mail]
         if mail:
             cursor = await connection.execute(_SIGNALS, ([run for run, _ in mail], [UUID(id_) for _, id_ in mail]))
-            for run, id_, payload in await cursor.fetchall():
-                loaded[run].signals[str(id_)] = payload.encode()
+            letters = await cursor.fetchall()
         inputs = _inputs(rows)
         references = [*inputs, *_references(steps)]
+        references += [(run, found[0]) for run, _, payload in letters if (found := referred(payload)) is not None]
         large = await load_blobs(connection, references) if references else {}
+        for run, id_, payload in letters:
+            loaded[run].signals[str(id_)] = _value(run, payload, large) or b"null"
         for loaded_run in loaded.values():
             if loaded_run.state.status in ENDED:
                 loaded_run.withdrawn = await load_withdrawn(connection, loaded_run.run)

@@ -186,7 +186,7 @@ async def told(connection: Connection) -> Told:
         " WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'enabled' END, count(*) FROM webhooks GROUP BY 1"
     )
     counted = {"enabled": 0, "failing": 0, "paused": 0, "disabled": 0} | dict(await cursor.fetchall())
-    return Told(*row, webhooks=counted)
+    return Told(row[0], row[1], row[2], counted)
 
 
 async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, limit: int = 100) -> list[UUID]:

@@ -132,6 +132,7 @@ class GatewaySettings(BaseSettings):
         tls_key: PEM file with its key.
         console_dir: Directory with the console's files, served under /; none when absent.
         max_body_bytes: Largest request body over REST; more is refused with 413.
+        max_large_body_bytes: The same of calls that take values up to 16 MB.
         max_response_bytes: Largest answer over REST, streams not counted.
         timeout_seconds: Limit of a call that is not a stream; above the 60 seconds GetWorkflow may wait.
         max_connections: Client connections at the same time; more are closed at once.
@@ -170,6 +171,7 @@ class GatewaySettings(BaseSettings):
     tls_key: Path | None = None
     console_dir: Path | None = None
     max_body_bytes: int = Field(2 << 20, ge=1 << 10, le=64 << 20)
+    max_large_body_bytes: int = Field(20 << 20, ge=1 << 10, le=64 << 20)
     max_response_bytes: int = Field(64 << 20, ge=1 << 20, le=1 << 30)
     timeout_seconds: int = Field(75, gt=60, le=3_600)
     max_connections: int = Field(10_000, ge=1)

@@ -10,7 +10,7 @@ from wfe_gateway.config import Address, GatewaySettings
 from wfe_gateway.errors import local_replies
 from wfe_gateway.forms import address, inline_or_file, typed
 from wfe_gateway.observing import tracing
-from wfe_gateway.routes import TRANSCODER, grpc_routes, rest_routes
+from wfe_gateway.routes import LIMIT, TRANSCODER, grpc_routes, rest_routes
 
 __all__ = ["grpc_listener", "rest_listener"]
 
@@ -57,7 +57,7 @@ def rest_listener(settings: GatewaySettings, *, self_contained: bool) -> dict[st
     filters = [
         {"name": "edge", "typed_config": _edge(self_contained=self_contained)},
         {
-            "name": "limit",
+            "name": LIMIT,
             "typed_config": typed(f"{_FILTERS}.buffer.v3.Buffer", max_request_bytes=settings.max_body_bytes),
         },
         {"name": TRANSCODER, "typed_config": _transcoder(settings, self_contained=self_contained)},
@@ -114,7 +114,7 @@ def _transcoder(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
             "reject_binding_body_field_collisions": True,
         },
         query_param_unescape_plus=True,
-        max_request_body_size=settings.max_body_bytes,
+        max_request_body_size=max(settings.max_body_bytes, settings.max_large_body_bytes),
         max_response_body_size=settings.max_response_bytes,
     )
 

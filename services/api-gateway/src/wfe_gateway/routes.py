@@ -25,7 +25,9 @@ _GRPC_ONLY = (
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 )
-TRANSCODER = "transcoder"
+TRANSCODER, LIMIT = "transcoder", "limit"
+#: Methods that take values up to 16 MB.
+LARGE = frozenset({"StartWorkflow", "SignalWorkflow", "RetryStep", "CompleteStep", "AnswerCallback"})
 _NO_STORE = {"header": {"key": "cache-control", "value": "no-store"}}
 _NO_SNIFF = {"header": {"key": "x-content-type-options", "value": "nosniff"}}
 #: A path may hold the token of a link.
@@ -48,7 +50,7 @@ def rest_routes(settings: GatewaySettings, *, self_contained: bool) -> dict[str,
         _own("/healthz", {"inline_string": '{"status":"ok"}'}),
         _own("/api/v1/openapi.json", inline_or_file(document, inline=self_contained)),
     ]
-    table = _table("rest", [*own, *_misspelt(), *_collisions(), *_service_routes(settings)])
+    table = _table("rest", [*own, *_misspelt(), *_collisions(), *_large(settings), *_service_routes(settings)])
     table["max_direct_response_body_size_bytes"] = max(document.stat().st_size, 4_096)
     table["response_headers_to_add"] = [_NO_STORE, _NO_SNIFF, _NO_REFERRER, _NO_INDEX]
     return table
@@ -128,6 +130,20 @@ def _collisions() -> Iterator[dict[str, Any]]:
         for match in matches:
             query = {"query_parameters": [{"name": name, "present_match": True}]}
             yield _direct(match | query, 400, {"inline_string": text})
+
+
+def _large(settings: GatewaySettings) -> Iterator[dict[str, Any]]:
+    """Another limit for the bodies of some calls. What is transcoded finds its route anew; nothing else is served."""
+    buffer = typed(
+        "envoy.extensions.filters.http.buffer.v3.BufferPerRoute",
+        buffer={"max_request_bytes": settings.max_large_body_bytes},
+    )
+    for binding in bindings():
+        if binding.method.name in LARGE:
+            post = {"name": ":method", "string_match": {"exact": binding.verb}}
+            match = _template(binding.path) if binding.path_fields else {"path": binding.path}
+            route = _direct(match | {"headers": [post]}, 404, {"inline_string": "there is no such path"})
+            yield route | {"typed_per_filter_config": {LIMIT: buffer}}
 
 
 def _template(path: str) -> dict[str, Any]:

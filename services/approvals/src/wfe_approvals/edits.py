@@ -13,7 +13,8 @@ import msgspec
 from wfe.api.v1 import approval_service_pb2 as pb
 from wfe_engine.digests import approval_digest
 from wfe_engine.errors import InvalidInput
-from wfe_engine.values import MOST_BYTES, SEALED
+from wfe_engine.sizes import MOST_BYTES
+from wfe_engine.values import SEALED
 from wfe_language.schemas import validator
 from wfe_servicekit.checks import Violations, choice, value_to_plain
 from wfe_store.gates import Edit, Gate

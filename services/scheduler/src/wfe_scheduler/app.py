@@ -29,6 +29,7 @@ from wfe_bus.connection import connect
 from wfe_language import ExpressionPool
 from wfe_servicekit.auth import Authenticator, load_issuers
 from wfe_servicekit.health import Readiness
+from wfe_servicekit.large import LargeRequests
 from wfe_servicekit.lifecycle import Stack
 from wfe_servicekit.loops import PeriodicLoop
 from wfe_servicekit.policy import POLICY
@@ -49,6 +50,7 @@ from wfe_store.templates import Templates
 from wfe_scheduler.api.blobs import BlobService
 from wfe_scheduler.api.callbacks import CallbackService
 from wfe_scheduler.api.explain import ExplainService
+from wfe_scheduler.api.large import large_methods
 from wfe_scheduler.api.mending import MendingService
 from wfe_scheduler.api.schedules import ScheduleService
 from wfe_scheduler.api.secrets import SecretService
@@ -103,6 +105,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
     clock = StoreClock(database)
     await clock.sample()
     pool = await stack.enter(ExpressionPool(), "expressions")
+    large = await stack.enter(LargeRequests(large_methods(callbacks)), "large requests")
 
     dispatcher_ref: list[Dispatcher] = []
 
@@ -291,6 +294,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
         Authenticator(keys, load_issuers(settings.oidc_file), owners=keys),
         POLICY,
         readiness=readiness,
+        large=large,
     )
     await server.start()
     stack.serve(server, drain=settings.drain_seconds, grace=settings.shutdown_grace_seconds)

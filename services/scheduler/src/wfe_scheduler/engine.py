@@ -15,12 +15,11 @@ from nats.aio.client import Client
 from wfe_bus import messages as m
 from wfe_bus import subjects
 from wfe_engine import commands as cmd
-from wfe_engine.errors import InvalidInput, NotFound, StateConflict
+from wfe_engine.errors import NotFound, StateConflict
 from wfe_engine.rewind import frontier, live_numbers, nodes_from, without
 from wfe_engine.scopes import ROOT
 from wfe_engine.state import RunState, Scope
 from wfe_engine.values import Record, Values
-from wfe_language import check_input
 from wfe_servicekit.auth import Caller
 from wfe_store.batch import NewRun
 from wfe_store.leases import live_handlers
@@ -39,6 +38,7 @@ from wfe_scheduler.cycle import Cycle
 from wfe_scheduler.entries import Entry, Item, run_facts
 from wfe_scheduler.gather import Gather
 from wfe_scheduler.ids import new_run_id
+from wfe_scheduler.inputs import checked
 from wfe_scheduler.limits import Admission
 from wfe_scheduler.once import Once
 from wfe_scheduler.plans import Plans, Published
@@ -86,7 +86,7 @@ class Engine:
         caller: Caller,
         template_id: UUID,
         version: int | None,
-        input: dict[str, Any],  # noqa: A002 - the contract's word
+        input: dict[str, Any] | bytes,  # noqa: A002 - the contract's word
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,
@@ -102,9 +102,7 @@ class Engine:
 
         async def begin() -> StartedRun:
             published = await self._plans.resolve(caller.owner_id, template_id, version)
-            values, violations = check_input(published.plan.variables, input)
-            if violations:
-                raise InvalidInput(violations, reason="INVALID_RUN_INPUT")
+            values = await checked(published.plan.variables, input)
             await check_secrets(self._database, caller.owner_id, published)
             run = new_run_id()
             shown, sealed = seal_variables(self._sealer, run, published.plan.variables, values)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from wfe_engine.plan import Cel
 from wfe_engine.values import Deferred, ExpressionFault
-from wfe_language import CelEvaluator, ExpressionError, ExpressionPool, is_cheap
+from wfe_language import CelEvaluator, ExpressionError, ExpressionPool, is_cheap, met_in, narrowed
 
 #: Answers kept for decisions that are made again.
 ANSWERS = 1000
@@ -38,11 +38,18 @@ class Evaluator:
                 return self._cel.evaluate(expression, bindings)
             except ExpressionError as fault:
                 raise ExpressionFault(fault.message, expression.source) from None
-        answer = self._answers.get(_key(expression, bindings), msgspec.UNSET)
+        # Large values are rarely looked at as a whole: what is not is handed to nobody.
+        lean = narrowed(expression, bindings)
+        if is_cheap(expression, lean):
+            try:
+                return self._cel.evaluate(expression, lean)
+            except ExpressionError as fault:
+                raise ExpressionFault(met_in(fault.message, expression, bindings), expression.source) from None
+        answer = self._answers.get(_key(expression, lean), msgspec.UNSET)
         if answer is msgspec.UNSET:
-            raise Deferred(expression, bindings)
+            raise Deferred(expression, lean)
         if isinstance(answer, ExpressionFault):
-            raise ExpressionFault(answer.message, answer.expression)
+            raise ExpressionFault(met_in(answer.message, expression, bindings), answer.expression)
         return answer
 
     async def outside(self, deferred: Deferred) -> None:

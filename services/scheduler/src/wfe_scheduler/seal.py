@@ -9,9 +9,12 @@ from uuid import UUID
 
 import msgspec
 from wfe_bus.messages import SEALED
-from wfe_engine.errors import StateConflict
+from wfe_engine.errors import InvalidInput, StateConflict
 from wfe_engine.plan import Variable
 from wfe_store.sealing import Cipher, KeyFile, bound_to_owner, bound_to_run
+
+#: Bytes of JSON of a run's sensitive values, all of them: an executor is given them in one message of the bus.
+MOST_SEALED = 512 * 1024
 
 
 class Sealer:
@@ -95,9 +98,11 @@ def seal_variables(
 
     Raises:
         StateConflict: There is something to seal and no key to seal it with.
+        InvalidInput: It is more than an executor can be given in one message.
     """
     sealed: dict[str, bytes] = {}
     shown = dict(values)
+    size = 0
     for variable in variables:
         if not variable.sensitive or variable.name not in shown:
             continue
@@ -107,6 +112,11 @@ def seal_variables(
                 reason="NO_SEAL_KEY",
                 variable=variable.name,
             )
-        sealed[variable.name] = sealer.seal(run, variable.name, msgspec.json.encode(shown[variable.name]))
+        value = msgspec.json.encode(shown[variable.name])
+        size += len(value)
+        if size > MOST_SEALED:
+            message = f"is more than fits: the sensitive values of a run have at most {MOST_SEALED} bytes as JSON"
+            raise InvalidInput(message, field=f"input.{variable.name}", reason="INVALID_RUN_INPUT")
+        sealed[variable.name] = sealer.seal(run, variable.name, value)
         shown[variable.name] = {SEALED: [{"var": variable.name}]}
     return shown, sealed

@@ -96,8 +96,9 @@ def is_its_own(event: StoredEvent | None, work: Work) -> bool:
     first, actor, reason = work.events[0]
     if isinstance(first, GateNoted):
         actor, reason = first.by, first.comment
-    expected = first.TYPE, actor, reason, encode_event(first).decode()
-    return (event.type, event.actor, event.reason, event.data) == expected and abs(event.at - work.now) < 1e-6
+    alike = (event.type, event.actor, event.reason) == (first.TYPE, actor, reason) and abs(event.at - work.now) < 1e-6
+    # References to what lies out of line are made anew with every commit.
+    return alike and ('{"$blob":' in event.data or event.data == encode_event(first).decode())
 
 
 async def happened(recorded: Callable[[UUID, int], Awaitable[StoredEvent | None]], works: Sequence[Work]) -> bool:

@@ -14,9 +14,11 @@ from wfe_engine.advance import complete_container, open_block, start_container
 from wfe_engine.plan import Node
 from wfe_engine.rules import BLOCK_FAILED, ENTER, GO_ON, REQUEST, rule
 from wfe_engine.scopes import child_key, place
+from wfe_engine.sizes import INPUT_TOO_LARGE, MOST_BYTES, TOO_LARGE
 from wfe_engine.state import Fault
 from wfe_engine.turn import Turn, encode
 from wfe_engine.unwind import fail_container
+from wfe_engine.values import ExpressionFault
 
 #: Over a limit of turns, tokens or cost.
 AGENT_LIMIT = "AGENT_LIMIT"
@@ -59,11 +61,16 @@ def conversation(turn: Turn, scope: str, params: Any) -> Any:
     parent, index, _, round_ = place(scope)
     asked = dict(turn.params(turn.live(parent, index)))
     messages = list(asked.get("messages") or [])
+    size = 0
     for earlier in range(round_):
         key = child_key(parent, index, 0, earlier)
         said = _said(turn, key)
         messages.append(said["message"])
-        messages += _answers(turn, key, said.get("tool_calls") or [])
+        answers = _answers(turn, key, said.get("tool_calls") or [])
+        size += sum(len(answer["content"]) for answer in answers)
+        if size > MOST_BYTES:
+            raise ExpressionFault(TOO_LARGE, "", INPUT_TOO_LARGE)
+        messages += answers
         if said.get("tools"):
             asked["resolved"] = said["tools"]
     return {**asked, "messages": messages}

@@ -9,12 +9,13 @@ import msgspec
 from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
-from wfe_engine.advance import INPUT_TOO_LARGE, advance, complete_live, fail_entering, too_large
+from wfe_engine.advance import advance, complete_live, fail_entering
 from wfe_engine.approved import approved_step, to_do_again
 from wfe_engine.digests import approval_digest
 from wfe_engine.plan import Node
 from wfe_engine.rules import ENTER, rule
 from wfe_engine.scopes import step_prefix
+from wfe_engine.sizes import INPUT_TOO_LARGE, MOST_BYTES, too_large
 from wfe_engine.state import ENDED, WAITING_APPROVAL, Fault, Step
 from wfe_engine.turn import Turn, encode, expression_fault
 from wfe_engine.unwind import fail_block
@@ -32,9 +33,8 @@ def _approval(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
             fail_entering(turn, scope, node, no, expression_fault(fault, target.path, target.kind))
             return False
     payload = None if params.get("payload") is None else encode(params["payload"])
-    large = None if payload is None else too_large(node, payload, "approval's payload", INPUT_TOO_LARGE)
-    if large is not None:
-        fail_entering(turn, scope, node, no, large)
+    if payload is not None and len(payload) > MOST_BYTES:
+        fail_entering(turn, scope, node, no, too_large(INPUT_TOO_LARGE, node.path))
         return False
     before = turn.recorded(scope, node.id)
     revised = before.value if before is not None and isinstance(before.value, dict) else {}

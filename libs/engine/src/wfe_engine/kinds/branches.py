@@ -71,8 +71,12 @@ def _chosen(turn: Turn, scope: str, node: Node) -> int | None:
     for at, block in enumerate(node.blocks):
         if block.condition is None:
             return at
-        if truth(turn.render(block.condition, scope), block.condition):
-            return at
+        try:
+            if truth(turn.render(block.condition, scope), block.condition):
+                return at
+        except ExpressionFault as fault:
+            fault.place = (at, *fault.place)
+            raise
     return None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from wfe_engine import commands as cmd
 from wfe_engine import effects as fx
 from wfe_engine import events as ev
@@ -37,4 +39,4 @@ def child_ended(turn: Turn, command: cmd.ChildEnded) -> None:
     if command.fault is None:
         complete(turn, scope, index, step, command.output or b"null")
     else:
-        end(turn, scope, index, step, command.fault)
+        end(turn, scope, index, step, replace(command.fault, step=step.path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from wfe_engine.advance import (
-    BAD_INPUT,
     MOST_EVENTS,
     complete_container,
     complete_entering,
@@ -21,6 +20,7 @@ from wfe_engine.rules import BLOCK_FAILED, ENTER, GO_ON, rule
 from wfe_engine.scopes import child_key
 from wfe_engine.state import Fault, Step
 from wfe_engine.turn import Turn, encode, expression_fault
+from wfe_engine.unsuitable import Unsuitable, shown
 from wfe_engine.unwind import fail_container
 from wfe_engine.values import ExpressionFault, truth
 
@@ -35,9 +35,9 @@ def _enter_foreach(turn: Turn, scope: str, node: Node, no: int, params: Any) -> 
         items = _items(params)
         concurrency = params["concurrency"]
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MOST_ITEMS:
-            raise ValueError(f"`concurrency` must be 1 to {MOST_ITEMS}, not {encode(concurrency).decode()[:80]}")
-    except ValueError as error:
-        fail_entering(turn, scope, node, no, Fault(code=BAD_INPUT, message=str(error), step=node.path))
+            raise Unsuitable("concurrency", f"it must be 1 to {MOST_ITEMS}, not {shown(concurrency)}")
+    except Unsuitable as why:
+        fail_entering(turn, scope, node, no, why.fault(node))
         return False
     if not items:
         return complete_entering(turn, scope, node, no, [], encode({"items": []}))
@@ -50,18 +50,18 @@ def _items(params: dict[str, Any]) -> list[Any]:
     if "range" in params:
         bounds = [params["range"].get(name, 1) for name in ("from", "to", "step")]
         if any(isinstance(bound, bool) or not isinstance(bound, int) for bound in bounds) or bounds[2] == 0:
-            shown = encode(params["range"]).decode()[:80]
-            raise ValueError(f"`range` must be whole numbers with a step that is not 0, not {shown}")
+            why = f"it must be whole numbers with a step that is not 0, not {shown(params['range'])}"
+            raise Unsuitable("range", why)
         start, to, step = bounds
         span = range(start, to + (1 if step > 0 else -1), step)
         if len(span) > MOST_ITEMS:
-            raise ValueError(f"there are {len(span)} items, more than {MOST_ITEMS}")
+            raise Unsuitable("range", f"there are {len(span)} items, more than {MOST_ITEMS}")
         return list(span)
     items = params["items"]
     if not isinstance(items, list):
-        raise ValueError(f"`items` must be a list, not {encode(items).decode()[:80]}")
+        raise Unsuitable("items", f"it must be a list, not {shown(items)}")
     if len(items) > MOST_ITEMS:
-        raise ValueError(f"there are {len(items)} items, more than {MOST_ITEMS}")
+        raise Unsuitable("items", f"there are {len(items)} items, more than {MOST_ITEMS}")
     return items
 
 

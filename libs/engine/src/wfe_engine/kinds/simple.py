@@ -6,11 +6,12 @@ import datetime as dt
 from typing import Any
 
 from wfe_engine import events as ev
-from wfe_engine.advance import BAD_INPUT, OUTPUT_TOO_LARGE, complete_entering, fail_entering, too_large
+from wfe_engine.advance import complete_entering, fail_entering
 from wfe_engine.plan import Node
 from wfe_engine.rules import ENTER, rule
 from wfe_engine.state import Fault
 from wfe_engine.turn import Turn, encode
+from wfe_engine.unsuitable import Unsuitable, shown
 
 #: Longest span or farthest moment a wait may have; a year.
 LONGEST_WAIT = 366 * 86_400.0
@@ -18,9 +19,6 @@ LONGEST_WAIT = 366 * 86_400.0
 
 @rule(ENTER, "set")
 def _set(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
-    if (fault := too_large(node, encode(params), "step's output", OUTPUT_TOO_LARGE)) is not None:
-        fail_entering(turn, scope, node, no, fault)
-        return False
     return complete_entering(turn, scope, node, no, params)
 
 
@@ -51,8 +49,8 @@ def _fail(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
 def _wait(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
     try:
         due = moment(params, turn.now)
-    except ValueError as fault:
-        fail_entering(turn, scope, node, no, Fault(code=BAD_INPUT, message=str(fault), step=node.path), encode(params))
+    except Unsuitable as why:
+        fail_entering(turn, scope, node, no, why.fault(node), encode(params))
         return False
     turn.emit(ev.StepWaiting(step=node.path, no=no, i=node.index, scope=scope, kind=node.kind, due=due))
     turn.row(scope, node, no, "waiting", input=encode(params), due=due)
@@ -64,20 +62,20 @@ def moment(params: dict[str, Any], now: float) -> float:
     """The moment of {for: seconds} or {until: RFC 3339}; Unix seconds.
 
     Raises:
-        ValueError: It is none, or too far away; says so in one sentence.
+        Unsuitable: It is none, or too far away.
     """
     if "for" in params:
         span = params["for"]
         if isinstance(span, bool) or not isinstance(span, int | float) or not 0 <= span <= LONGEST_WAIT:
-            raise ValueError(f"`for` must be a span of 0 to 366 days, not {encode(span).decode()[:80]}")
+            raise Unsuitable("for", f"it must be a span of 0 to 366 days, in seconds, not {shown(span)}")
         return now + float(span)
     until = params.get("until")
     try:
         when = dt.datetime.fromisoformat(str(until))
     except ValueError:
-        raise ValueError(f"`until` must be a moment in RFC 3339, not {encode(until).decode()[:80]}") from None
+        raise Unsuitable("until", f"it must be a moment in RFC 3339, not {shown(until)}") from None
     if when.tzinfo is None:
-        raise ValueError(f"`until` must name its time zone: {until}")
+        raise Unsuitable("until", f"it must name its time zone, not {shown(until)}")
     if when.timestamp() > now + LONGEST_WAIT:
-        raise ValueError(f"`until` is more than a year ahead: {until}")
+        raise Unsuitable("until", f"it must be at most a year ahead, not {shown(until)}")
     return when.timestamp()

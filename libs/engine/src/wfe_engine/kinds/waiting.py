@@ -35,7 +35,8 @@ def _enter(turn: Turn, scope: str, node: Node, no: int, params: Any) -> bool:
     letter = next((letter for letter in turn.state.mail if letter.name in names), None)
     if letter is not None and not letter.failed:
         # It is there already: the step is done on being entered.
-        complete_entering(turn, scope, node, no, _output(turn, letter), given)
+        if not complete_entering(turn, scope, node, no, _output(turn, letter), given):
+            return False
         turn.emit(ev.SignalTaken(step=node.path, no=no, i=node.index, scope=scope, signal=letter.id))
         return True
     if letter is not None:

@@ -56,6 +56,8 @@ def _each_call(
 ) -> plan.Block:
     cases = [_unknown(f"{prefix}do/unknown/")]
     for at, tool in enumerate(tools):
+        if not tool.keys() & {"call", "mcp"}:
+            continue  # what stands there is no tool; that is a fault already
         inner = f"{prefix}do/{at + 1}/"
         node = _call(inner, work) if "call" in tool else _mcp(tool["mcp"], inner, work, sealed=sealed)
         gated = tool.get("approval") == plan.Literal("required")

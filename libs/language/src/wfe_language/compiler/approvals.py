@@ -192,7 +192,9 @@ def _revise(reading: Reading, given: dict[str, Any], where: Where, scope: Scope)
     step = value.get("step", scope.follows)
     if "step" not in value and not scope.follows:
         reading.key_fault(where, "It is not said which step is done again.", "Add step: draft.")
-    elif step not in scope.siblings and not ("step" not in value and not isinstance(given["revise"], dict)):
+    elif (not isinstance(step, str) or step not in scope.siblings) and not (
+        "step" not in value and not isinstance(given["revise"], dict)
+    ):
         mend = f"Name one of {choices(sorted(scope.siblings))}." if scope.siblings else "Put a step before the gate."
         reading.fault((*where, "step"), "This is no step before the gate, of the same list.", mend)
     return {"step": str(step), "max_rounds": 3 if isinstance(rounds, Missing) else rounds}

@@ -110,6 +110,8 @@ def _check_default(reading: Reading, variable: plan.Variable, where: Where, *, s
     if variable.sensitive:
         # The template's text is shown to everybody who may read it.
         reading.key_fault(inner, "A sensitive variable has a default.", "Give the value at the start of a run.")
+    elif _has_expression(variable.default):
+        reading.fault(inner, "An expression cannot stand here.", "Write the value itself; it is fixed at publish.")
     elif sound:
         for violation in check_value(variable, variable.default)[:1]:
             reading.fault(
@@ -117,3 +119,9 @@ def _check_default(reading: Reading, variable: plan.Variable, where: Where, *, s
                 f"The default breaks the variable's own schema: {violation.message}.",
                 "Change one of them.",
             )
+
+
+def _has_expression(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_expression, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, str) and "${{" in value

@@ -93,9 +93,9 @@ class CelEvaluator:
             result = _Plain().value(plain, 0)
             size = len(msgspec.json.encode(result))
         except (ValueError, UnicodeError, OverflowError, RuntimeError) as error:
-            raise ExpressionError(f"It gives what cannot be stored: {error}.", expression.source) from None
+            raise _failed(f"it gives what cannot be stored: {error}", expression, bindings) from None
         if size > MOST_RESULT:
-            raise ExpressionError(f"It gives {size} bytes, more than {MOST_RESULT}.", expression.source)
+            raise _failed(f"it gives {size} bytes, more than {MOST_RESULT}", expression, bindings)
         return result
 
     def _compile(self, expression: plan.Cel) -> cel.Expression:
@@ -134,12 +134,13 @@ def _paths(source: str, roots: tuple[str, ...]) -> tuple[tuple[str | int, ...], 
 
 
 def narrowed(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the bindings an expression that stands outside of templates looks at, as far as its text tells.
+    """The part of the bindings an expression looks at, as far as its text tells.
 
-    Handing values to CEL costs more than most expressions do.
+    Handing values to CEL costs more than most expressions do. What is left does not show what is missing in it: see
+    `met_in`.
     """
     found: dict[Any, Any] = {}
-    for path in _paths(expression.source, tuple(root for root, _ in expression.roots)):
+    for path in _paths(expression.source, tuple(dict.fromkeys(root for root, _ in expression.roots))):
         here: Mapping[Any, Any] = bindings
         there = found
         for depth, name in enumerate(path, 1):
@@ -153,6 +154,12 @@ def narrowed(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any
                 break  # a shorter path took all of it
             here, there = inner, there.setdefault(name, {})
     return found
+
+
+def met_in(message: str, expression: plan.Cel, bindings: Mapping[str, Any]) -> str:
+    """The message of an expression that failed with narrowed bindings, with the values as they are."""
+    begin, here, _ = message.partition(" Here ")
+    return (begin + _met(expression, bindings))[:500] if here else message
 
 
 def project(expression: plan.Cel, bindings: Mapping[str, Any]) -> dict[str, Any]:

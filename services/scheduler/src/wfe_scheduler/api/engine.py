@@ -87,7 +87,7 @@ class Engine(Protocol):
         caller: Caller,
         template_id: UUID,
         version: int | None,
-        input: dict[str, Any],  # noqa: A002 - the contract's word
+        input: dict[str, Any] | bytes,  # noqa: A002 - the contract's word; JSON bytes when it is large
         labels: dict[str, str],
         idempotency_key: str | None,
         body_hash: bytes,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import msgspec
+from google.protobuf.struct_pb2 import Struct
 from wfe.api.v1 import template_pb2, workflow_pb2
 from wfe_engine.plan import WORK
 from wfe_engine.state import Fault
@@ -20,17 +22,23 @@ from wfe_store.runs import Event, Run, RunDetail, Step
 from wfe_store.templates import Template, TemplateVersion
 
 from wfe_scheduler.api.engine import StartedRun
-from wfe_scheduler.api.payloads import Payloads, unix_moment, unsealed
+from wfe_scheduler.api.payloads import Payloads, note, unix_moment, unsealed
 
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _decode_fault = msgspec.json.Decoder(Fault).decode
 
+#: Bytes of input an answer to a start shows.
+MOST_SHOWN = 1 << 20
 #: Steps named in a notice; the rest are counted.
 _MOST_NAMED = 10
 
 
-def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
-    """The answer to a start or a fork: always pending, the accepted state, whatever has happened since."""
+def started(run: StartedRun, *, trigger: str, size: int = -1) -> workflow_pb2.Workflow:
+    """The answer to a start or a fork: always pending, the accepted state, whatever has happened since.
+
+    Args:
+        size: Bytes of its input as JSON; measured when it is not known.
+    """
     at = unix_moment(run.created_at)
     return workflow_pb2.Workflow(
         id=str(run.run_id),
@@ -39,7 +47,7 @@ def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
             id=str(run.template_id), name=run.template_name, version=run.template_version
         ),
         trigger_type=trigger,
-        input=dict_to_struct(unsealed(run.input)),
+        input=_given(run.input, size),
         labels=run.labels,
         created_by=str(run.created_by),
         created_at=at,
@@ -48,6 +56,12 @@ def started(run: StartedRun, *, trigger: str) -> workflow_pb2.Workflow:
         epoch=1,
         start_at=None if run.start_at is None else unix_moment(run.start_at),
     )
+
+
+def _given(values: dict[str, Any], size: int) -> Struct:
+    if size < 0:
+        size = len(msgspec.json.encode(values))
+    return dict_to_struct(unsealed(values) if size <= MOST_SHOWN else {"note": note(size)})
 
 
 def workflow(run: Run, payloads: Payloads) -> workflow_pb2.Workflow:

@@ -11,7 +11,7 @@ from wfe.api.v1 import mending_service_pb2, mending_service_pb2_grpc, workflow_p
 from wfe_engine import commands as cmd
 from wfe_engine.errors import WfeError
 from wfe_servicekit.auth import current_caller
-from wfe_servicekit.calls import http_status
+from wfe_servicekit.calls import http_status, large_value
 from wfe_servicekit.checks import Violations, choice, plain_text
 from wfe_store.pool import Database
 from wfe_store.runs import Filters, Runs
@@ -42,7 +42,7 @@ class MendingService(mending_service_pb2_grpc.MendingServiceServicer):  # type: 
         faults = Violations()
         run_id, no, reason = _step(faults, request)
         given = requests.payload(faults, request.input, "input")
-        if request.input.WhichOneof("kind") is None:
+        if request.input.WhichOneof("kind") is None and large_value("input") is None:
             faults.add("input", "is required: what the step is given")
         faults.raise_if_any()
         return await self._act(run_id, cmd.Retry(edits={no: given}), reason)

@@ -13,7 +13,7 @@ import msgspec
 from google.protobuf.struct_pb2 import Value
 from wfe_engine.errors import InvalidInput
 from wfe_language import reserved_key_in
-from wfe_servicekit.calls import header
+from wfe_servicekit.calls import current_call, header, large_value
 from wfe_servicekit.checks import Violations, choice, from_timestamp, page, parse_uuid, plain_text
 from wfe_servicekit.values import MAX_BYTES, value_to_plain
 from wfe_store.runs import STATUSES, Filters
@@ -69,6 +69,11 @@ def signal_name(faults: Violations, text: str) -> str:
 
 def payload(faults: Violations, value: Value, field: str, *, most: int = MAX_BYTES) -> bytes:
     """JSON bytes of a value; null when it is not given."""
+    large = large_value(field)
+    if large is not None:
+        if (key := reserved_in(large)) is not None:
+            faults.add(field, f"has the key {key}, which is the engine's own: call it something else")
+        return large
     if value.WhichOneof("kind") is None:
         return b"null"
     encoded = b"null"
@@ -79,6 +84,13 @@ def payload(faults: Violations, value: Value, field: str, *, most: int = MAX_BYT
     elif (key := reserved_key_in(msgspec.json.decode(encoded))) is not None:
         faults.add(field, f"has the key {key}, which is the engine's own: call it something else")
     return encoded
+
+
+def reserved_in(data: bytes) -> str | None:
+    """A key of the engine's in JSON bytes; None without one."""
+    if b'"$' not in data:
+        return None
+    return reserved_key_in(msgspec.json.decode(data))
 
 
 def start_options(faults: Violations, request: Any) -> StartOptions:
@@ -186,4 +198,8 @@ def idempotency_key(faults: Violations) -> str | None:
 
 def body_hash(rpc: str, request: Any) -> bytes:
     """What tells two requests with one Idempotency-Key apart: SHA-256 over the method's name and the request."""
-    return hashlib.sha256(rpc.encode() + b"\0" + request.SerializeToString(deterministic=True)).digest()
+    found = hashlib.sha256(rpc.encode() + b"\0" + request.SerializeToString(deterministic=True))
+    call = current_call()
+    for field, value in sorted(call.large.items()) if call is not None else ():
+        found.update(b"\0" + field.encode() + b"\0" + value)
+    return found.digest()

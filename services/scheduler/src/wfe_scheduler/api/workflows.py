@@ -12,7 +12,7 @@ from uuid import UUID
 from wfe.api.v1 import workflow_pb2, workflow_service_pb2, workflow_service_pb2_grpc
 from wfe_engine import commands as cmd
 from wfe_engine.errors import Unavailable
-from wfe_servicekit.calls import current_call, current_caller, http_status
+from wfe_servicekit.calls import current_call, current_caller, http_status, large_value
 from wfe_servicekit.checks import Violations, choice, page_limit, plain_text, struct_to_dict
 from wfe_store.history import History
 from wfe_store.pool import Database
@@ -58,7 +58,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         if request.HasField("version"):
             version = requests.at_least(faults, request.version, "version", 1)
         labels = requests.labels(faults, request.labels) if request.labels else {}
-        given: dict[str, Any] = {}
+        large = large_value("input")
+        given: dict[str, Any] | bytes = large or {}
         if request.HasField("input"):
             with faults.collect():
                 given = struct_to_dict(request.input, "input")
@@ -73,7 +74,8 @@ class WorkflowService(workflow_service_pb2_grpc.WorkflowServiceServicer):  # typ
         run = await self._engine.start(caller, template_id, version, given, labels, key, body_hash, options)
         http_status(201)
         ended = await self._ended(caller.owner_id, run.run_id, seconds) if seconds else None
-        return mapping.started(run, trigger=options.trigger) if ended is None else ended
+        size = 0 if large is None else len(large)
+        return mapping.started(run, trigger=options.trigger, size=size) if ended is None else ended
 
     async def ListWorkflows(
         self, request: workflow_service_pb2.ListWorkflowsRequest, context: Any

@@ -39,7 +39,7 @@ class AnswerCallbackRequest(_message.Message):
     """Why it failed; at most 2,000 characters."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Value:
-        """What succeeded gives; at most 1 MiB and 32 levels."""
+        """What succeeded gives; at most 16 MiB as JSON and 32 levels."""
 
     @_builtins.property
     def progress(self) -> _struct_pb2.Value:

@@ -67,7 +67,7 @@ class StartWorkflowRequest(_message.Message):
     """
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """Values of the template's variables. At most 1 MiB and 32 levels; integers within ±(2^53−1)."""
+        """Values of the template's variables. At most 16 MiB as JSON and 32 levels; integers within ±(2^53−1)."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -120,7 +120,7 @@ class StartSignal(_message.Message):
     """Letters, digits and _ . -, beginning with a letter or _; at most 100 characters."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Value:
-        """Any value, at most 1 MiB; null when absent."""
+        """Any value, at most 16 MiB as JSON; null when absent."""
 
     def __init__(
         self,
@@ -652,7 +652,7 @@ class SignalWorkflowRequest(_message.Message):
     """Why, for the event log; at most 1,000 characters."""
     @_builtins.property
     def payload(self) -> _struct_pb2.Value:
-        """What it tells; at most 1 MiB and 32 levels."""
+        """What it tells; at most 16 MiB as JSON and 32 levels."""
 
     def __init__(
         self,
