@@ -202,12 +202,14 @@ def certificate(folder):
     return cert_file, key_file
 
 
-async def test_the_access_log_holds_no_token_of_a_link_however_wrong_the_call(start_gateway, services, tmp_path):
+async def test_the_access_log_holds_no_token_however_wrong_the_call(start_gateway, services, tmp_path):
     log = tmp_path / "access.log"
     paths = [
         ("GET", "/api/v1/links/wfl_secret"), ("GET", "/api/v1/links/wfl_secret/x"), ("GET", "/a/wfl_secret"),
         ("DELETE", "/api/v1/links/wfl_secret"), ("GET", "/api/v1/links/wfl_secret%2Fx"),
         ("GET", "/api/v1/links/wfl_secret?nonsense=1"), ("GET", "/api/v1/links/x?token=wfl_secret"),
+        ("POST", "/api/v1/callbacks/secret"), ("GET", "/api/v1/callbacks/secret"), ("POST", "/callbacks/secret/"),
+        ("POST", "/api/v1/callback/secret"),
     ]  # fmt: skip
     async with start_gateway(*(service.port for service in services), access_log=str(log)) as gateway:
         for method, path in paths:

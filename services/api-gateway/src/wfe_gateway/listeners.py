@@ -25,8 +25,8 @@ _NOT_GRPC = {"safe_regex": {"regex": "[^:].*[^a-z0-9_.-].*|[^a-z0-9_.:-].*"}}
 _NOT_FROM_CLIENTS: tuple[dict[str, Any], ...] = ({"prefix": "x-envoy-"}, {"exact": "x-http-status"}, _NOT_GRPC)
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
 _NOT_OVER_REST: tuple[dict[str, Any], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
-#: What the tokens of one-time links begin with.
-LINK_MARK = "wfl_"
+#: Paths with a token in them: what those of one-time links begin with, and where those of callbacks stand.
+_TOKEN = ".*(?:wfl_|callback).*"
 _HIDDEN = "[the path holds a token]"
 _ACCESS_LOG = {
     "time": "%START_TIME%",
@@ -172,7 +172,7 @@ def _access_log(settings: GatewaySettings) -> list[dict[str, Any]]:
 
 
 def _log(settings: GatewaySettings, format_: dict[str, str], *, secret: bool) -> dict[str, Any]:
-    """The access log of calls whose path holds the token of a link, or of all others.
+    """The access log of calls whose path holds the token of a link or of a callback, or of all others.
 
     A call that is served has the gRPC method for its path by then; one that is refused before still has its own.
     """
@@ -181,7 +181,7 @@ def _log(settings: GatewaySettings, format_: dict[str, str], *, secret: bool) ->
         path=str(settings.access_log),
         log_format={"json_format": format_},
     )
-    holds = {"name": ":path", "string_match": {"contains": LINK_MARK}, "invert_match": not secret}
+    holds = {"name": ":path", "string_match": {"safe_regex": {"regex": _TOKEN}}, "invert_match": not secret}
     return {"name": "access_log", "filter": {"header_filter": {"header": holds}}, "typed_config": config}
 
 

@@ -97,5 +97,8 @@ def tracing(settings: GatewaySettings) -> dict[str, Any]:
             "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
             "random_sampling": {"value": settings.trace_ratio * 100},
             "spawn_upstream_span": False,
+            # The URL of a span has no path: it may hold the token of a callback or of a link. The services' spans below
+            # say which method it was.
+            "max_path_tag_length": 0,
         }
     }
