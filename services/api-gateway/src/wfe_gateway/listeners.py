@@ -26,7 +26,7 @@ _NOT_FROM_CLIENTS: tuple[dict[str, Any], ...] = ({"prefix": "x-envoy-"}, {"exact
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
 _NOT_OVER_REST: tuple[dict[str, Any], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
 #: Paths with a token in them: what those of one-time links begin with, and where those of callbacks stand.
-_TOKEN = ".*(?:wfl_|callback).*"
+_KEPT_OUT = ".*(?:wfl_|callback).*"
 _HIDDEN = "[the path holds a token]"
 _ACCESS_LOG = {
     "time": "%START_TIME%",
@@ -181,7 +181,7 @@ def _log(settings: GatewaySettings, format_: dict[str, str], *, secret: bool) ->
         path=str(settings.access_log),
         log_format={"json_format": format_},
     )
-    holds = {"name": ":path", "string_match": {"safe_regex": {"regex": _TOKEN}}, "invert_match": not secret}
+    holds = {"name": ":path", "string_match": {"safe_regex": {"regex": _KEPT_OUT}}, "invert_match": not secret}
     return {"name": "access_log", "filter": {"header_filter": {"header": holds}}, "typed_config": config}
 
 
