@@ -7,9 +7,10 @@ from collections import Counter
 
 import pytest
 from aiohttp import web
-from conftest import STRANGER, engine
 from wfe_stack.rest import Rest
 from wfe_stack.seed import seed
+
+from .conftest import STRANGER, engine
 
 SLOTS = 8
 MANY, FEW = 120, 6
