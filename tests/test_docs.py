@@ -50,3 +50,29 @@ def test_the_settings_are_those_of_the_classes():
 def test_links_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)\)", path.read_text()):
         assert "://" in target or (path.parent / target).exists(), target
+
+
+def failure_modes() -> list[list[str]]:
+    page = (ROOT / "docs" / "reliability.md").read_text()
+    return [[cell.strip() for cell in row.split(" | ")] for row in re.findall(r"^\| (F\d+ .*) \|$", page, re.MULTILINE)]
+
+
+def test_every_failure_mode_has_an_answer():
+    rows = failure_modes()
+    assert [row[0] for row in rows] == [f"F{n}" for n in range(1, 48)]
+    assert all(len(row) == 4 and all(row) and "open" not in row[3].split() for row in rows)
+
+
+@pytest.mark.parametrize("row", failure_modes(), ids=lambda row: row[0])
+def test_what_answers_and_tests_a_failure_mode_is_there(row):
+    """Files are named from the repository's root, from a package's source, or beside the one named before."""
+    files = [str(path.relative_to(ROOT)) for folder in ("libs", "services", "tests", "deploy", "docs") for path in
+             (ROOT / folder).rglob("*") if "__pycache__" not in path.parts]  # fmt: skip
+    for cell in row[2:]:
+        before = ""
+        for named in re.findall(r"`([\w./-]*(?:/[\w./-]*|\.py|\.md))`", cell):
+            found = [file for file in files if file.endswith(f"/{named}") or file == named]
+            if "/" not in named and before:
+                found = [file for file in found if file.rpartition("/")[0] == before]
+            assert found, f"{row[0]}: {named}"
+            before = found[0].rpartition("/")[0]

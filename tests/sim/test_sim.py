@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+
+from tests.sim.planted import BUGS
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -43,6 +46,14 @@ def test_a_planted_bug_is_found(name, seed):
     code, said = simulate("--plant", name, "--seed", seed, "--examples", "1")
     assert code == 1, said
     assert "violations" in said
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_every_bug_to_plant_has_its_place_in_the_code(bug):
+    spec = importlib.util.find_spec(bug.module)
+    assert spec is not None
+    assert spec.origin is not None
+    assert pathlib.Path(spec.origin).read_text().count(bug.old) == 1
 
 
 def test_an_example_is_the_same_every_time():

@@ -80,6 +80,16 @@ async def test_too_many_bindings_and_too_much_waiting():
         assert await first == 3
 
 
+async def test_values_that_do_not_go_to_a_worker_are_the_expressions_fault(pool):
+    deep = 1
+    for _ in range(5_000):
+        deep = [deep]
+    for value, said in ((10**400, "more than 64 bits"), (deep, "nested too deep")):
+        with pytest.raises(ExpressionError, match=said):
+            await pool.evaluate(cel("vars.l.map(x, x == vars.n)"), {"vars": {"l": [1], "n": value}})
+    assert await pool.evaluate(cel("vars.l.map(x, x * 1.5)"), BINDINGS) == [4.5, 1.5, 3.0]
+
+
 async def test_memory_is_bounded():
     doubled = "['" + "a" * 1000 + "']" + ".map(a, a + a)" * 20 + ".size()"
     async with ExpressionPool(1, cpu_seconds=5, memory=300 * 1024 * 1024) as pool:

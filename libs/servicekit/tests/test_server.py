@@ -241,3 +241,24 @@ async def test_readiness_says_which_part_is_not_well() -> None:
         assert refusal.info.reason == "NOT_READY"
         assert dict(refusal.info.metadata) == {"store": "ConnectionError"}
         assert refusal.details["RetryInfo"].retry_delay.seconds == 1
+
+
+async def test_no_method_of_any_service_waits_for_ever() -> None:
+    """Whoever calls and never says what, is answered in time: a call under way costs room."""
+    methods = [
+        (f"/wfe.api.v1.{name}/{method.name}", method.server_streaming)
+        for name in SERVICES
+        for method in descriptor_pool.Default().FindServiceByName(f"wfe.api.v1.{name}").methods
+    ]
+    assert {method for method, _ in methods} == set(POLICY)
+    async with served([entry(name) for name in SERVICES], default_deadline=0.3, deadlines={}) as server:
+        metadata = server.bearer(*ROLES)
+
+        async def code(method: str, streams: bool) -> grpc.StatusCode:
+            make = server.channel.stream_stream if streams else server.channel.stream_unary
+            call = make(method)(metadata=metadata, timeout=20)
+            return await call.code()
+
+        codes = await asyncio.gather(*(code(*method) for method in methods))
+    late = {grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert {method: got for (method, _), got in zip(methods, codes, strict=True) if got not in late} == {}

@@ -211,7 +211,7 @@ async def test_the_access_log_holds_no_token_of_a_link_or_a_callback_however_wro
         ("DELETE", "/api/v1/links/wfl_secret"), ("GET", "/api/v1/links/wfl_secret%2Fx"),
         ("GET", "/api/v1/links/wfl_secret?nonsense=1"), ("GET", "/api/v1/links/x?token=wfl_secret"),
         ("GET", "/api/v1/callbacks/secret"), ("POST", "/api/v1/callbacks/secret/x"),
-        ("PUT", "/api/v1/callbacks/secret"),
+        ("PUT", "/api/v1/callbacks/secret"), ("POST", "/callbacks/secret/"), ("POST", "/api/v1/callback/secret"),
     ]  # fmt: skip
     async with start_gateway(*(service.port for service in services), access_log=str(log)) as gateway:
         for method, path in paths:

@@ -262,7 +262,8 @@ async def test_what_the_mapping_misses_is_named(world: World, scheduler: Schedul
     fields = {v.field for v in refusal.details["BadRequest"].field_violations}
     assert fields == {"input.a", "input.c"}
     assert scheduler.asked == []
-    for body in (b"not json", b"\xff", b"", b"[" * 5_000):
+    deep = [b'{"a": ' * levels + b"1" + b"}" * levels for levels in (101, 900, 989)]
+    for body in (b"not json", b"\xff", b"", b"[" * 5_000, *deep):
         metadata = [] if body == b"\xff" else standard(hook.secret, body)
         assert (await refused(call(world, hook, metadata, body))).code in (
             grpc.StatusCode.INVALID_ARGUMENT,

@@ -60,6 +60,58 @@ async def test_a_scheduler_that_is_behind_refuses_more_and_keeps_what_it_has(
         await rig.check(run)
 
 
+async def test_commands_whose_runs_are_not_in_memory_count_too(
+    make_rig: Any, make_chain: Any, database: Database, database_url: str
+) -> None:
+    """What comes for parked runs waits for these to be read, and the scheduler is behind all the same."""
+    rig = make_rig(make_chain("call"))
+    runs = []
+    for _ in range(3):
+        run, done = rig.start()
+        await done
+        runs.append(run)
+    for run in runs:
+        rig.cache.drop(run)
+    admission = Admission(rig.cycle, database, most_seconds=0.3)
+    async with await psycopg.AsyncConnection.connect(database_url) as hold:
+        await hold.execute("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE")
+        acting = [rig.do(run, cmd.Pause()) for run in runs]
+        await wait_for(lambda: rig.cycle.depth == 3, what="commands that wait for their runs")
+        await wait_for(lambda: rig.cycle.lag > 0.3, what="a command that has waited")
+        with pytest.raises(ResourceExhausted) as refused:
+            admission.command()
+        assert refused.value.reason == "OVERLOADED"
+        await hold.rollback()
+    await asyncio.gather(*acting)
+    assert (rig.cycle.depth, rig.cycle.lag) == (0, 0.0)
+    admission.command()
+
+
+async def test_one_run_that_is_told_too_much_is_refused_and_no_other(
+    make_rig: Any, make_chain: Any, database: Database, database_url: str
+) -> None:
+    rig = make_rig(make_chain("call"))
+    admission = Admission(rig.cycle, database, most_of_run=3)
+    (hot, first), (other, second) = rig.start(), rig.start()
+    await asyncio.gather(first, second)
+    async with await psycopg.AsyncConnection.connect(database_url) as hold:
+        await hold.execute("LOCK TABLE runs IN EXCLUSIVE MODE")
+        acting = []
+        while rig.cycle.behind(hot) < 3:
+            admission.command(hot)
+            acting.append(rig.do(hot, cmd.Pause()))
+            await asyncio.sleep(0)
+        with pytest.raises(ResourceExhausted) as refused:
+            admission.command(hot)
+        assert (refused.value.reason, refused.value.metadata["workflow_id"]) == ("OVERLOADED", str(hot))
+        admission.command(other)
+        admission.command()
+        await hold.rollback()
+    answers = await asyncio.gather(*acting, return_exceptions=True)
+    assert None in answers
+    admission.command(hot)
+
+
 async def test_an_owner_has_only_so_many_open_runs(make_rig: Any, make_chain: Any, database: Database) -> None:
     rig = make_rig(make_chain("call"))
     admission = Admission(rig.cycle, database, open_runs=5)

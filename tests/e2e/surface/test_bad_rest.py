@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from bad_values import in_body, in_path, in_query
 from calls import CALLS, FORMS, PUBLIC, SIGNED, Answer, Api, Things, filled, query_of, request_of, request_type
+from google.api import field_behavior_pb2
 
 METHODS = sorted(CALLS)
 #: Without those whose every fault is a signature that is not right; the tests of hooks have them;
@@ -103,6 +104,28 @@ async def test_bodies(api, things, method):
         yield Try("compressed", verb, target, good, {"content-encoding": "gzip"}, (415,))
 
     await refused(api, tries())
+
+
+def required(method: str) -> Iterator[str]:
+    """Fields of a body without which a call is refused."""
+    for field in request_type(method).DESCRIPTOR.fields:
+        behaviour = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+        if field_behavior_pb2.REQUIRED in behaviour and field.name not in CALLS[method].path_fields:
+            yield field.name
+
+
+MISSPELT = [(method, name) for method in WITH_BODY for name in required(method)]
+
+
+@pytest.mark.parametrize(("method", "name"), MISSPELT)
+async def test_a_misspelt_field_is_missed(api, things, method, name):
+    """The gateway drops what the API does not know, so what must be there is named as what is not."""
+    verb, target, _ = request_of(method, things.fields(method))
+    rest = {k: v for k, v in things.fields(method).items() if k not in CALLS[method].path_fields}
+    rest[f"{name}_"] = rest.pop(name)
+    answer = await api.send(verb, target, json.dumps(rest).encode())
+    assert answer.refusal(400) == ""
+    assert name in json.dumps(answer.json()["details"])
 
 
 @pytest.mark.parametrize("method", WITH_BODY)

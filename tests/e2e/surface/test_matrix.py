@@ -27,6 +27,8 @@ METHODS = sorted(set(CALLS) - PUBLIC)
 _NOT_OWN = {"WatchWorkflow"}
 #: What is asked for somebody else, which only an administrator may.
 _REFUSED_ANYHOW = {("approver", "IssueLink")}
+#: Of the same owner's, but of another person: as good as missing.
+_ANOTHERS = {("approver", "RevokeDelegation")}
 Said = tuple[Any, ...]
 
 
@@ -192,21 +194,27 @@ async def test_who_may_is_told_of_others_things_as_of_missing_ones(send, things,
     assert wrong == {}
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("who", ROLES)
-async def test_who_may_gets_at_its_own(send, new_things, who: str):
+async def test_who_may_gets_at_its_own(send, new_things, who: str, way: str):
     """One call after the other, on things of its own; what one call changed, a later one may find closed."""
     own = await new_things()
     wrong: dict[Any, Any] = {}
-    for method in METHODS:
+    # What takes things away comes last.
+    for method in sorted(METHODS, key=lambda method: method.startswith("Delete")):
         if not allowed(who, method) or method in _NOT_OWN:
             continue
-        status, answer = await send("rest", who, method, own.fields(method), "")
+        status, answer = await send(way, who, method, own.fields(method), "")
         if who == "admin" and status == 403:
             # The gates ask approvers, and an administrator is none.
-            assert b"you are not among the approvers" in answer[2], method
+            assert "you are not among the approvers" in str(answer), method
         elif (who, method) in _REFUSED_ANYHOW:
             assert status == 403, method
-        elif status in (401, 403) or status >= 500:
+        elif (who, method) in _ANOTHERS:
+            assert status == 404, method
+        elif status in (401, 403, 404) or status >= 500:
+            if "STEP_NOT_LIVE" in str(answer):
+                continue  # it was settled, or its run ended, by a call before this one
             wrong[method] = answer
     assert wrong == {}
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
@@ -25,6 +25,7 @@ from google.protobuf.message import DecodeError
 from wfe_engine.errors import PermissionDenied, Unavailable
 
 from wfe_servicekit.calls import Call, Caller, call_var
+from wfe_servicekit.deadlines import DEFAULT_DEADLINE, Deadlines, shed
 from wfe_servicekit.large import LARGE_REQUEST_BYTES, SMALL_BYTES, Large, LargeRequests
 from wfe_servicekit.observed import observed
 from wfe_servicekit.policy import AUTHENTICATED, PUBLIC, Access
@@ -38,14 +39,7 @@ from wfe_servicekit.statuses import (
 )
 from wfe_servicekit.streams import Streams
 
-__all__ = ["DEADLINES", "DEFAULT_DEADLINE", "Authenticates", "Guard"]
-
-DEFAULT_DEADLINE = 60.0
-DEADLINES: Mapping[str, float] = {
-    "/wfe.api.v1.WorkflowService/GetWorkflow": 75.0,
-    "/wfe.api.v1.WorkflowService/StartWorkflow": 75.0,
-}
-"""Seconds a unary method may take, where it is not the default. Streams may wait that long for their request."""
+__all__ = ["Authenticates", "Guard"]
 
 
 class Authenticates(Protocol):
@@ -58,48 +52,6 @@ class Authenticates(Protocol):
     async def authenticate(self, authorization: str | None) -> Caller:
         """The caller, or Unauthenticated."""
         ...
-
-
-class _Deadlines:
-    """Cancels calls that take too long. One timer for all calls with the same span, not one for each.
-
-    All have the same span, so they expire in the order they were added in and only the oldest has to be
-    watched.
-    """
-
-    def __init__(self, span: float) -> None:
-        self._span = span
-        self._calls: dict[Call, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def add(self, call: Call) -> None:
-        call.expires = self._loop.time() + self._span
-        self._calls[call] = None
-        if self._timer is None:
-            self._timer = self._loop.call_at(call.expires, self._expire)
-
-    def discard(self, call: Call) -> None:
-        self._calls.pop(call, None)
-
-    def shed(self) -> None:
-        """Give up every call: the process ends."""
-        for call in self._calls:
-            _shed(call)
-        self._calls.clear()
-
-    def _expire(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        while self._calls:
-            call = next(iter(self._calls))
-            if call.expires > now:
-                self._timer = self._loop.call_at(call.expires, self._expire)
-                return
-            del self._calls[call]
-            call.expired = True
-            if call.task is not None:
-                call.task.cancel()
 
 
 class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -131,7 +83,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._max_request_bytes = max_request_bytes
         self._streams = Streams(most=max_streams, most_of_owner=max_owner_streams, most_public=max_public_streams)
         self._handlers: dict[str, grpc.RpcMethodHandler] = {}
-        self._deadlines: dict[float, _Deadlines] = {}
+        self._deadlines: dict[float, Deadlines] = {}
         self._missing = grpc.stream_stream_rpc_method_handler(_refuse_unknown)
 
     def add(
@@ -172,7 +124,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
             raise TypeError(f"{method}: the servicer's method is not async")
         deadlines = self._deadlines.get(deadline)
         if deadlines is None:
-            deadlines = self._deadlines[deadline] = _Deadlines(deadline)
+            deadlines = self._deadlines[deadline] = Deadlines(deadline)
         large = self._large.methods.get(method)
         unary = self._unary(behaviour, handler.request_deserializer, handler.response_serializer, row, deadlines, large)
         self._handlers[method] = grpc.stream_unary_rpc_method_handler(observed(method, unary))
@@ -224,7 +176,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         for deadlines in self._deadlines.values():
             deadlines.shed()
         for call in self._streams:
-            _shed(call)
+            shed(call)
 
     def _unary(
         self,
@@ -232,7 +184,7 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         parse: Callable[[bytes], Any],
         serialize: Callable[[Any], bytes],
         row: frozenset[str] | Access,
-        deadlines: _Deadlines,
+        deadlines: Deadlines,
         large: Large | None,
     ) -> Callable[[Any, Any], Awaitable[bytes]]:
         public = row is PUBLIC
@@ -336,12 +288,6 @@ class Guard(grpc.GenericRpcHandler):  # type: ignore[misc]
         if row is not AUTHENTICATED and row.isdisjoint(caller.roles):  # type: ignore[union-attr]
             raise _role_missing(row)
         return caller
-
-
-def _shed(call: Call) -> None:
-    call.shed = True
-    if call.task is not None:
-        call.task.cancel()
 
 
 def _this_call() -> Call:

@@ -16,8 +16,9 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from wfe_servicekit.deadlines import DEADLINES, DEFAULT_DEADLINE
 from wfe_servicekit.health import Readiness
-from wfe_servicekit.interceptors import DEADLINES, DEFAULT_DEADLINE, Authenticates, Guard
+from wfe_servicekit.interceptors import Authenticates, Guard
 from wfe_servicekit.large import LARGE_REQUEST_BYTES, LargeRequests
 from wfe_servicekit.listening import Probes, credentials
 from wfe_servicekit.policy import PUBLIC, Policy

@@ -26,7 +26,7 @@ _NOT_FROM_CLIENTS: tuple[dict[str, Any], ...] = ({"prefix": "x-envoy-"}, {"exact
 #: grpc-timeout and grpc-encoding would steer the call behind a request, a broken -bin value end it with 5xx.
 _NOT_OVER_REST: tuple[dict[str, Any], ...] = ({"prefix": "grpc-"}, {"suffix": "-bin"})
 #: Paths that hold the token of a one-time link, which begins with wfl_ wherever it is, or of a callback.
-_TOKENS = ".*(?:wfl_|/callbacks/.).*"
+_TOKENS = ".*(?:wfl_|callback).*"
 _HIDDEN = "[the path holds a token]"
 _ACCESS_LOG = {
     "time": "%START_TIME%",

@@ -12,8 +12,6 @@ __all__ = ["admin_cluster", "metrics_listener", "otlp_cluster", "tracing"]
 
 _ADMIN = "admin"
 _OTLP = "otlp"
-#: Of a path that get into a span: what follows /api/v1/links/ or /api/v1/callbacks/ is a credential.
-_PATH_CHARACTERS = len("/api/v1/links/")
 
 
 def metrics_listener(settings: GatewaySettings) -> dict[str, Any]:
@@ -99,6 +97,8 @@ def tracing(settings: GatewaySettings) -> dict[str, Any]:
             "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": provider},
             "random_sampling": {"value": settings.trace_ratio * 100},
             "spawn_upstream_span": False,
-            "max_path_tag_length": _PATH_CHARACTERS,
+            # The URL of a span has no path: it may hold the token of a callback or of a link. The services' spans below
+            # say which method it was.
+            "max_path_tag_length": 0,
         }
     }

@@ -114,13 +114,18 @@ class Cycle:
 
     @property
     def depth(self) -> int:
-        """Commands that wait to be decided."""
-        return len(self._inbox)
+        """Commands that wait for a cycle, or for their runs to be read."""
+        return len(self._inbox) + self._reader.depth
 
     @property
     def lag(self) -> float:
-        """Seconds the oldest of them has waited for a cycle."""
-        return time.monotonic() - self._inbox[0].since if self._inbox else 0.0
+        """Seconds the oldest of them has waited."""
+        since = [item.since for item in (self._inbox[0] if self._inbox else None, self._reader.oldest) if item]
+        return time.monotonic() - min(since) if since else 0.0
+
+    def behind(self, run: UUID) -> int:
+        """Commands of a run that wait for the commit of an earlier one of it."""
+        return len(entry.pending) if (entry := self._cache.get(run)) is not None else 0
 
     def goes_on(self, owner: UUID, run: UUID) -> bool:
         """Whether a run of this owner is in memory, so has not ended as far as is known here."""
@@ -166,14 +171,10 @@ class Cycle:
             if entry is None:
                 self._reader.want(item)
                 continue
-            if entry.busy:
-                entry.pending.append(item)
-                continue
             work = works.get(item.run)
             # Reports of one run go together; anything else would have to see the rows of the decision before it.
-            if work is not None and not (
-                isinstance(item.command, cmd.Report) and isinstance(work.items[-1].command, cmd.Report)
-            ):
+            report = isinstance(item.command, cmd.Report)
+            if entry.busy or (work is not None and not (report and isinstance(work.items[-1].command, cmd.Report))):
                 entry.pending.append(item)
                 continue
             if work is None:

@@ -343,7 +343,7 @@ class Engine:
         self, run: UUID, command: cmd.Command, caller: Caller | None, reason: str, *, actor: str = "",
         entry: Entry | None = None,
     ) -> None:  # fmt: skip
-        self._admission.command()
+        self._admission.command(run)
         self._traces.caused(run)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

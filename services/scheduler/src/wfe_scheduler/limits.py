@@ -50,6 +50,7 @@ class Admission:
         database: For counting open runs.
         most_waiting: Commands that may wait to be decided.
         most_seconds: How long the oldest of them may have waited.
+        most_of_run: Commands that may wait for their own run.
         open_runs: Runs of one owner that have not ended, about; 0 for no limit.
         starts: Starts of one owner on this scheduler in a second, as many at once; 0 for no limit.
     """
@@ -61,6 +62,7 @@ class Admission:
         *,
         most_waiting: int = 20_000,
         most_seconds: float = 2.0,
+        most_of_run: int = 1_000,
         open_runs: int = 0,
         starts: int = 0,
     ) -> None:
@@ -68,19 +70,28 @@ class Admission:
         self._database = database
         self._most_waiting = most_waiting
         self._most_seconds = most_seconds
+        self._most_of_run = most_of_run
         self._open_runs = open_runs
         self._starts = starts
         self._owners: dict[UUID, _Owner] = {}
         self._counting = asyncio.Lock()
 
-    def command(self) -> None:
-        """Let a command in.
+    def command(self, run: UUID | None = None) -> None:
+        """Let a command in, of a run that is there already when one is named.
 
         Raises:
-            ResourceExhausted: The scheduler is behind.
+            ResourceExhausted: The scheduler is behind, or this run is.
         """
         if self._cycle.depth > self._most_waiting or self._cycle.lag > self._most_seconds:
             raise ResourceExhausted("the scheduler is behind; try again", reason="OVERLOADED", retry_after=1.0)
+        # They are decided one after the other, and only their own run waits for that.
+        if run is not None and self._cycle.behind(run) >= self._most_of_run:
+            raise ResourceExhausted(
+                f"{self._most_of_run} commands of this run wait; try again",
+                reason="OVERLOADED",
+                retry_after=1.0,
+                workflow_id=str(run),
+            )
 
     async def start(self, owner: UUID) -> None:
         """Let a start of an owner in.

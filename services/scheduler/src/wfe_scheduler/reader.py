@@ -17,6 +17,9 @@ class Reader:
         load: Reads runs by id; those that do not exist are missing.
         cache: Where they go.
         loaded: Takes the commands whose runs are in memory now.
+
+    Attributes:
+        depth: Commands that wait.
     """
 
     def __init__(
@@ -31,6 +34,12 @@ class Reader:
         self._waiting: dict[UUID, list[Item]] = {}
         self._wanted: list[UUID] = []
         self._task: asyncio.Task[None] | None = None
+        self.depth = 0
+
+    @property
+    def oldest(self) -> Item | None:
+        """The command that has waited longest."""
+        return next(iter(self._waiting.values()))[0] if self._waiting else None
 
     @property
     def busy(self) -> bool:
@@ -40,6 +49,7 @@ class Reader:
     def want(self, item: Item) -> None:
         """Read the run of a command; it is handed on, or told that there is none."""
         item.fresh = True
+        self.depth += 1
         waiting = self._waiting.get(item.run)
         if waiting is not None:
             waiting.append(item)
@@ -67,6 +77,7 @@ class Reader:
         ready: list[Item] = []
         for run in runs:
             items = self._waiting.pop(run, [])
+            self.depth -= len(items)
             entry = found.get(run)
             if entry is None:
                 for item in items:

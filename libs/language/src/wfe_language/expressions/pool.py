@@ -90,7 +90,12 @@ class ExpressionPool:
             ResourceExhausted: Too many wait already; safe to try again.
             Unavailable: The machine gave the workers no time, or the pool is closed; safe to try again.
         """
-        body = _encode(Request(expression, project(expression, bindings)))
+        try:
+            body = _encode(Request(expression, project(expression, bindings)))
+        except OverflowError:
+            raise ExpressionError("It refers to an integer of more than 64 bits.", expression.source) from None
+        except RecursionError:
+            raise ExpressionError("It refers to values that are nested too deep.", expression.source) from None
         if len(body) > MOST_BINDINGS:
             message = f"It refers to {len(body)} bytes of values, more than {MOST_BINDINGS}."
             raise ExpressionError(message, expression.source)

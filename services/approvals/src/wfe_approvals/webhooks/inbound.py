@@ -25,6 +25,8 @@ from wfe_approvals.webhooks.signing import refusal, verify_standard
 MAPPING_ROOTS = ("body", "headers")
 #: Bytes of a call's body.
 MOST_BODY = 512 * 1024
+#: Levels of a body's objects and lists; other senders nest deeper than the API's own bodies, and name what is taken.
+_MOST_LEVELS = 100
 #: Headers that say something about the call, besides those that begin with x-; none of them says who calls.
 _SHOWN = frozenset({"content-type", "user-agent", "webhook-id"})
 _SECRET_LIKE = re.compile(r"authorization|signature|token|secret|cookie|api-key|forwarded")
@@ -79,15 +81,26 @@ def parse_body(body: bytes) -> Any:
     """The JSON of a verified body.
 
     Raises:
-        InvalidInput: It is none, or has a key that only the engine writes.
+        InvalidInput: It is none, is nested too deep, or has a key that only the engine writes.
     """
     try:
         found = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise InvalidInput("is not JSON", field="body") from None
+    if _is_deeper(found, _MOST_LEVELS):
+        raise InvalidInput(f"must be nested at most {_MOST_LEVELS} levels deep", field="body")
     if (key := reserved_key_in(found)) is not None:
         raise InvalidInput(_reserved(key), field="body")
     return found
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether objects and lists are in each other for more levels; found without recursion."""
+    inner = [value]
+    for _ in range(levels):
+        insides = (one.values() if isinstance(one, dict) else one for one in inner if isinstance(one, dict | list))
+        inner = [each for inside in insides for each in inside]
+    return any(isinstance(each, dict | list) for each in inner)
 
 
 def shown_headers(metadata: Mapping[str, str]) -> dict[str, str]:

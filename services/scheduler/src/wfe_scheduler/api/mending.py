@@ -72,7 +72,7 @@ class MendingService(mending_service_pb2_grpc.MendingServiceServicer):  # type: 
         run_id = requests.uuid(faults, request.id, "id")
         reason = _reason(faults, request.reason)
         with faults.collect():
-            plain_text(request.from_step, "from_step", longest=200)
+            plain_text(request.from_step, "from_step", longest=200, shortest=1)
         labels = requests.labels(faults, request.labels) if request.labels else None
         key = requests.idempotency_key(faults)
         faults.raise_if_any()
