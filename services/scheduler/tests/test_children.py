@@ -51,7 +51,7 @@ class Family:
 
 
 @pytest.fixture
-def family(make_rig, make_chain, monkeypatch):
+async def family(make_rig, make_chain, monkeypatch):
     monkeypatch.setattr(children_module, "OVERDUE_SECONDS", 0.0)
     parent = make_chain("workflow")
     params = Literal({"template": str(CHILD), "version": 1, "input": {}})
