@@ -7,8 +7,8 @@ def take(*tables: str) -> str:
     """A statement that locks tables for the rest of the transaction.
 
     Services lock the tables of a statement in the order of its text or of its plan, so no order is free of deadlocks.
-    Therefore what cannot be had soon is let go of, all of it, and tried again; Postgres looks for deadlocks only after a
-    second (deadlock_timeout), so nobody else is made to fail.
+    Therefore what cannot be had soon is let go of, all of it, and tried again; Postgres looks for deadlocks only after
+    a second (deadlock_timeout), so nobody else is made to fail.
     """
     names = ", ".join(tables)
     return f"""
