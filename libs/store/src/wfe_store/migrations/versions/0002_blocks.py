@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
+from wfe_store.migration_locks import take
 
 revision = "0002"
 down_revision = "0001"
@@ -10,6 +11,7 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add `scope` to steps and dispatch; what is there stands in the root scope."""
+    op.execute(take("steps", "dispatch"))
     for table in ("steps", "dispatch"):
         op.execute(f"ALTER TABLE {table} ADD COLUMN scope text NOT NULL DEFAULT ''")
 
