@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from wfe_stack.testing import database_template, database_url, nats_url, postgres_server
+
+__all__ = ["database_template", "database_url", "nats_url", "postgres_server"]
 
 DEPLOY = Path(__file__).resolve().parents[1]
 OVERLAYS = ("dev", "prod")

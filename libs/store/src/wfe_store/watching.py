@@ -180,13 +180,13 @@ async def told(connection: Connection) -> Told:
         """,
         (_MOST_COUNTED,),
     )
-    row = await cursor.fetchone() or (0.0, 0, 0.0)
+    outbox_oldest, due, due_oldest = await cursor.fetchone() or (0.0, 0, 0.0)
     cursor = await connection.execute(
         "SELECT CASE WHEN disabled_at IS NOT NULL THEN 'disabled' WHEN paused_until > now() THEN 'paused'"
         " WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'enabled' END, count(*) FROM webhooks GROUP BY 1"
     )
     counted = {"enabled": 0, "failing": 0, "paused": 0, "disabled": 0} | dict(await cursor.fetchall())
-    return Told(row[0], row[1], row[2], counted)
+    return Told(outbox_oldest, due, due_oldest, counted)
 
 
 async def stuck_runs(connection: Connection, *, seconds: float = STUCK_SECONDS, limit: int = 100) -> list[UUID]:

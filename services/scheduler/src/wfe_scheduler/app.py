@@ -240,7 +240,7 @@ async def serve(stack: Stack, settings: SchedulerSettings) -> None:
 
     readiness = Readiness()
     readiness.add("store", database.ping, timeout=2.0)
-    readiness.add("bus", bus.flush, timeout=2.0)
+    readiness.add("bus", lambda: _reached(bus), timeout=2.0)
     keys = Keys(database)
     server = build_server(
         settings,
@@ -307,6 +307,13 @@ def _committed(outcome: Outcome, teller: Teller, meter: Meter, traces: Traces) -
         traces.committed(outcome)
     except Exception:  # noqa: BLE001 - what is seen of a commit must not harm it
         _log.exception("telemetry failed")
+
+
+async def _reached(bus: Client) -> None:
+    """Raise when NATS does not answer now; a flush alone says nothing while the client connects anew."""
+    if not bus.is_connected:
+        raise ConnectionError("no connection to NATS")
+    await bus.flush()
 
 
 def _sealer(settings: SchedulerSettings) -> Sealer | None:
