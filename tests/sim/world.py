@@ -31,9 +31,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "libs/engine/tests"))
 from random_runs import CODES, TEMPLATE, random_plan
 
 #: Virtual seconds in which everything must have ended once nothing goes wrong any more.
-PEACE_SECONDS = 4000
+PEACE_SECONDS = 1500
 #: Virtual seconds without any transaction but heartbeats after which nothing will happen any more.
-STILL_SECONDS = 300
+STILL_SECONDS = 150
 
 
 class World(Clients):
