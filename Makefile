@@ -27,11 +27,11 @@ demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
 # What kills, drains, upgrades or simulates whole engines takes its time.
-FAULTS := tests/chaos tests/sim \
+FAULTS := tests/chaos tests/crash tests/sim \
 	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py)
 
 test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)
-	@exec $(BIN)/pytest $(FAULTS:%=--ignore=%) --ignore=tests/crash $(ARGS)
+	@exec $(BIN)/pytest $(FAULTS:%=--ignore=%) $(ARGS)
 
 test-faults: setup ## Run the tests that kill, drain, upgrade or simulate whole engines
 	@exec $(BIN)/pytest $(FAULTS) $(ARGS)
