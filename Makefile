@@ -27,13 +27,13 @@ demo: setup ## Do the main job without questions on an engine of its own
 	@exec $(BIN)/wfe demo
 
 # What kills, drains, upgrades, simulates or builds whole engines takes its time.
-FAULTS := tests/chaos tests/sim tests/fuzz/test_rest.py \
+FAULTS := tests/chaos tests/crash tests/sim tests/fuzz/test_rest.py \
 	$(addprefix tests/e2e/,test_rolling.py test_cluster.py test_restore.py test_upgrade.py test_next_schema.py) \
 	deploy/tests/test_image_builds.py
 
 # Much of the tests is waiting, so two processes share the files; a few named tests are sooner done by one.
 test: setup ## Run the tests, but for those of test-faults (ARGS="-k name" for some)
-	@exec $(BIN)/pytest $(if $(ARGS),,-n 2 --dist loadfile) $(FAULTS:%=--ignore=%) --ignore=tests/crash $(ARGS)
+	@exec $(BIN)/pytest $(if $(ARGS),,-n 2 --dist loadfile) $(FAULTS:%=--ignore=%) $(ARGS)
 
 test-faults: setup ## Run the tests that kill, drain, upgrade, simulate or build whole engines
 	@exec $(BIN)/pytest $(FAULTS) $(ARGS)

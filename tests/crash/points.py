@@ -133,10 +133,7 @@ async def _disconnect(url: str, name: str) -> None:
     """The server ends what a dead process had open, and undoes what it had not committed."""
     names = [name, f"{name}-cycle"]
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY(%s)", (names,)
-        )
-        while await (
-            await connection.execute("SELECT 1 FROM pg_stat_activity WHERE application_name = ANY(%s)", (names,))
-        ).fetchone():
+        # Again and again: one that was being opened may come up after the first look.
+        query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = ANY(%s)"
+        while await (await connection.execute(query, (names,))).fetchone():
             await asyncio.sleep(0.005)

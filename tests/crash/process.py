@@ -188,9 +188,9 @@ class Process:
             task.cancel()
         if self.awaits.tasks:
             await asyncio.wait(self.awaits.tasks, timeout=2.0)
+        with contextlib.suppress(Exception):
+            await self.cycle.close()  # of a dead one these are connections that were idle
         if self.awaits.dead:
             return
-        with contextlib.suppress(Exception):
-            await self.cycle.close()
         with contextlib.suppress(Exception):
             await self.database._pool.close(timeout=0)

@@ -90,6 +90,8 @@ class Checker:
                 outbox.setdefault(key[0], []).append((key[1], new["last"]))
             elif table == "dispatch":
                 self._dispatch(key, old, new)
+            elif table == "firings":
+                self._firing(key, old, new)
             elif table == "gates":
                 self._gate(key, old, new)
             elif table == "runs":
@@ -118,6 +120,15 @@ class Checker:
             grant = (*key, new["fence"])
             self.expect(grant not in self._grants, f"lease {grant} was given twice")
             self._grants[grant] = (new["executor"], new)
+
+    def _firing(self, key: Any, old: Any, new: Any) -> None:
+        self.coverage.saw("firings", new["status"])
+        self.expect(old is None or old["status"] in ("due", "starting"), f"firing {key} was decided twice")
+        if new["status"] == "started":
+            run = self.tables["runs"].get(new["run"])
+            self.expect(run is not None and run["trigger"] == "schedule", f"firing {key} has no run of its own")
+            others = [row for other, row in self.tables["firings"].items() if other != key and row["run"] == new["run"]]
+            self.expect(not others, f"firing {key} has the run of another")
 
     def _gate(self, key: UUID, old: Any, new: Any) -> None:
         if old is not None and old["outcome"] is not None:
@@ -278,6 +289,11 @@ class Checker:
         self.expect(reason in self.commits, f"command {reason} was acknowledged and is not there")
 
     def once(self) -> None:
-        """No command came to events twice."""
+        """No command came to events twice, and no run of a schedule was started twice."""
+        scheduled = [run for run, row in self.tables["runs"].items() if row["trigger"] == "schedule"]
+        firings = [row["run"] for row in self.tables["firings"].values() if row["run"] is not None]
+        undecided = [key for key, row in self.tables["firings"].items() if row["status"] in ("due", "starting")]
+        fine = self.violations or undecided or sorted(scheduled) == sorted(firings)
+        self.expect(bool(fine), f"{len(scheduled)} runs of schedules, and {len(firings)} firings")
         for reason, commits in self.commits.items():
             self.expect(len(commits) < 2 or not reason.startswith("command"), f"{reason} happened twice")

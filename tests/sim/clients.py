@@ -218,6 +218,10 @@ class Clients:
         gates = [gate for gate in self.checker.tables["gates"].values() if gate["status"] == "open"]
         if gates:
             gate = self.rng.choice(gates)
+            beside = [other for other in gates if other["run"] == gate["run"] and other is not gate]
+            if beside and self.rng.random() < 0.4:  # each may void the other
+                await asyncio.gather(self._at_gate(gate, "reject"), self._at_gate(beside[0], "reject"))
+                return
             policy = msgspec.json.decode(gate["policy"])
             revisable = gate["round"] < policy.get("revise", {}).get("max_rounds", 0)
             decisions = [what for what in DECISIONS if what != "revise" or revisable]

@@ -34,6 +34,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "events": tuple(TYPES),
     "commands": tuple(sorted(kind.__name__ for kind in decide._RULES if kind.__name__ not in _NEVER)),
     "starts": STARTS,
+    "firings": ("started", "skipped", "missed"),
     "requests": REQUESTS,
     "at gates": (*DECISIONS, *NOTES),
     "faults": FAULTS,

@@ -30,6 +30,7 @@ class Bug(NamedTuple):
 
 
 DECIDE, CYCLE, BATCH = "wfe_engine.decide", "wfe_scheduler.cycle", "wfe_store.batch"
+SCHEDULES = "wfe_scheduler.schedules"
 SWEEPER, EXECUTORS, CHILDREN = "wfe_scheduler.sweeper", "wfe_scheduler.executors", "wfe_scheduler.children"
 
 BUGS = (
@@ -105,6 +106,18 @@ BUGS = (
         "    _failed(turn, scope, turn.node(scope, index).id, fault, step.attempts)"),
     Bug("a run read back has lost its mail", "F11", "wfe_scheduler.entries",
         "    values.signals = loaded.signals\n", ""),
+    Bug("the key of a firing leaves out its moment", "F11", SCHEDULES,
+        "KEY.format(id=schedule.id, at=at.astimezone(dt.UTC).isoformat())", 'KEY.format(id=schedule.id, at="")'),
+    Bug("the run of a firing is started without a key", "F11", SCHEDULES,
+        "KEY.format(id=schedule.id, at=at.astimezone(dt.UTC).isoformat())", "None"),
+    Bug("what is entered beside compensations is left over", "F8", "wfe_engine.advance",
+        "present.fault is not None or turn.closing or", "present.fault is not None or"),
+    Bug("a block that has ended is stopped again", "F8", "wfe_engine.unwind",
+        "if key in turn.state.scopes and (", "if ("),
+    Bug("an answer is taken after the end of its run", "F32", "wfe_engine.kinds.waiting",
+        "        end(turn, scope, index, step, _failure(turn, letter, step.path))\n",
+        "        end(turn, scope, index, step, _failure(turn, letter, step.path))\n"
+        "        turn.emit(ev.SignalTaken(**where, signal=letter.id))\n"),
 )  # fmt: skip
 
 

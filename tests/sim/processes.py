@@ -16,7 +16,7 @@ from wfe_approvals.usecases.expire_gates import expire_gates
 from wfe_approvals.usecases.tell_untold import tell_untold
 from wfe_bus import messages as m
 from wfe_bus import subjects
-from wfe_engine.errors import NotFound, Unavailable
+from wfe_engine.errors import NotFound, ResourceExhausted, Unavailable
 from wfe_engine.plan import Plan
 from wfe_executor import attempts, pulse
 from wfe_executor import clock as executor_clock
@@ -39,6 +39,7 @@ from wfe_scheduler.executors import Executors
 from wfe_scheduler.gates import Gates
 from wfe_scheduler.limits import Admission
 from wfe_scheduler.plans import Published, queues_of
+from wfe_scheduler.schedules import Scheduling
 from wfe_scheduler.sweeper import Sweeper
 from wfe_scheduler.telling import Teller
 from wfe_scheduler.traces import Traces
@@ -49,6 +50,7 @@ from tests.sim import loads
 from tests.sim import store as simulated
 from tests.sim.bus import Bus, Client, Link
 from tests.sim.coverage import Coverage
+from tests.sim.firings import Firings
 from tests.sim.gates import Gates as StoredGates
 from tests.sim.machine import Process, SimTime
 from tests.sim.store import Database, Store
@@ -120,7 +122,7 @@ class Plans:
 async def _every(seconds: float, process: Process, work: Any) -> None:
     while True:
         await process.alive()
-        with contextlib.suppress(Unavailable):
+        with contextlib.suppress(Unavailable, ResourceExhausted):
             await work()
         await asyncio.sleep(seconds * (0.8 + 0.4 * process.rng.random()))
 
@@ -182,6 +184,8 @@ class Scheduler:
             watchers=watchers, sealer=None, admission=Admission(self.cycle, self.database), traces=traces,
         )  # fmt: skip
 
+        self.scheduling = Scheduling(Firings(self.database), self.engine)  # type: ignore[arg-type] - simulated
+
     async def run(self) -> None:
         """Begin to serve."""
         while True:
@@ -196,6 +200,7 @@ class Scheduler:
         await self.executors.subscribe()
         self.process.spawn(lambda: _every(1.0, self.process, self.sweeper.run_once))
         self.process.spawn(lambda: _every(1.0, self.process, self.children.run_once))
+        self.process.spawn(lambda: _every(1.0, self.process, self.scheduling.run_once))
         self.process.spawn(lambda: _every(5.0, self.process, self.clock.sample))
         self.serving = True
 

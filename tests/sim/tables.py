@@ -20,7 +20,7 @@ from tests.sim.gate_tables import NOT_UNDONE, GateTables, Violation, as_of, id_o
 
 NAMES = (
     "runs", "steps", "dispatch", "events", "gates", "timers", "snapshots", "signals", "children", "keys", "executors",
-    "gate_notes", "outbox",
+    "gate_notes", "outbox", "schedules", "firings",
 )  # fmt: skip
 
 

@@ -20,8 +20,9 @@ from wfe_engine.state import ENDED, WAITING, decode_state
 
 from tests.sim.bus import Bus, Faults
 from tests.sim.checks import Checker
-from tests.sim.clients import CALLER, Clients
+from tests.sim.clients import CALLER, OWNER, Clients
 from tests.sim.coverage import MISHAPS, Coverage
+from tests.sim.firings import OPEN, add_schedule
 from tests.sim.gate_tables import PENDING
 from tests.sim.machine import Process, SimLoop, SimTime, Stuck
 from tests.sim.processes import Approvals, Executor, Plans, Scheduler, ports
@@ -31,9 +32,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "libs/engine/tests"))
 from random_runs import CODES, TEMPLATE, random_plan
 
 #: Virtual seconds in which everything must have ended once nothing goes wrong any more.
-PEACE_SECONDS = 4000
+PEACE_SECONDS = 1500
 #: Virtual seconds without any transaction but heartbeats after which nothing will happen any more.
-STILL_SECONDS = 300
+STILL_SECONDS = 150
 
 
 class World(Clients):
@@ -59,6 +60,11 @@ class World(Clients):
         templates[UUID(int=201)] = self._plan_with(self.rng.choice(("'revise'", "'on_expiry'", "'callback'")))
         self.templates = list(templates)
         self.plans = Plans(templates)
+        # Minutes begin at another moment of every example, so that a schedule is due within it.
+        self.store.wrong = self.rng.random() * 60
+        if self.rng.random() < 0.7:
+            due = self.rng.choice(self.templates)
+            add_schedule(self.checker.tables, self.rng, OWNER, CALLER.principal_id, due, self.store.now())
         self.snapshot_every = self.rng.choice((0, 0, 5, 20))
         self.schedulers: list[Scheduler] = []
         self.executors: list[Executor] = []
@@ -229,6 +235,9 @@ class World(Clients):
     async def _have_peace(self) -> None:
         self.peace = True
         self.faults.stop()
+        tables = self.checker.tables
+        for schedule in list(tables["schedules"]):  # no more of them, or it never ends
+            tables.transaction(lambda schedule=schedule: tables.change("schedules", schedule, next_at=None))
         for one in (*self.schedulers, *self.executors):
             one.process.stalled_until = 0.0
         until = self.loop.time() + PEACE_SECONDS
@@ -256,6 +265,7 @@ class World(Clients):
             f"gate {key} is {row['status']}" for key, row in tables["gates"].items()
             if row["status"] in PENDING or (row["outcome"] and row["told_at"] is None)
         ]  # fmt: skip
+        left += [f"firing {key} is {row['status']}" for key, row in tables["firings"].items() if row["status"] in OPEN]
         left += [f"note {key} of a gate" for key, note in tables["gate_notes"].items() if note["told_at"] is None]
         left += [f"{one.process.name} is busy" for one in self.schedulers if not one.idle]
         return left

@@ -64,7 +64,7 @@ def _block(rng: random.Random, prefix: str, level: int, most: int, **more: Any) 
         condition = Literal(rng.random() < 0.5) if rng.random() < 0.15 else None
         clocks = Clocks()
         if kind in ("call", "http") and rng.random() < 0.2:
-            clocks = rng.choice((Clocks(queue=20.0), Clocks(total=40.0)))
+            clocks = rng.choice((Clocks(queue=5.0), Clocks(total=30.0)))
         undo = None
         if kind not in CONTAINERS and rng.random() < 0.15:
             undo = Node(id=id_, index=i, path=f"{prefix}{id_}~", kind="call", params=Literal({}))

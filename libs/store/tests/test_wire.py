@@ -85,6 +85,15 @@ async def line(database: Database, database_url: str) -> AsyncIterator[Line]:
         await proxy.close()
 
 
+async def test_a_connection_whose_settings_are_refused_is_closed(line: Line) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero) as raised:
+        await Wire.connect(line.url, "test-refused", "SELECT 1 / 0")
+    line.name = "test-refused"
+    async with asyncio.timeout(10):
+        await line.gone()
+    assert raised.value.diag.severity == "ERROR"  # it is kept: what it refers to was not closed by being forgotten
+
+
 async def test_an_exchange_is_one_transaction_and_gives_the_results_in_order(line: Line) -> None:
     assert await line.keep("a", "b", "c") == ["a", "b", "c"]
     assert await line.keep("d") == ["d"]

@@ -128,6 +128,28 @@ async def test_the_same_lease_twice_runs_once_and_a_newer_one_replaces_it(schedu
     assert handlers.seen["twice"].count("started") == 1
 
 
+async def test_a_lease_that_comes_again_when_it_is_over_is_not_run_again(scheduler: FakeScheduler, start: Any) -> None:
+    executor = await start()
+    step = lease("wait", "over")
+    await scheduler.hand(executor.id, step)
+    await scheduler.until(lambda: "over" in handlers.seen)
+    await scheduler.stop_work(executor.id, step)
+    await scheduler.until(lambda: not list(executor.slots))
+    done = lease("echo", 1)
+    await scheduler.hand(executor.id, done)
+    await scheduler.outcome(done)
+    await scheduler.until(lambda: not list(executor.slots))
+    # The bus delivers both messages once more, late.
+    await scheduler.hand(executor.id, step, done, other := lease("echo", 2))
+    await scheduler.outcome(other)
+    await scheduler.until(lambda: not list(executor.slots))
+    assert handlers.seen["over"].count("started") == 1
+    assert [len(scheduler.outcomes.get(one.run, ())) for one in (step, done, other)] == [0, 1, 1]
+    again = lease("echo", 3, run=step.run, fence=step.fence + 1)  # the same step, leased anew
+    await scheduler.hand(executor.id, again)
+    assert output(await scheduler.outcome(again)) == 3
+
+
 async def test_stale_answers_change_nothing_here(scheduler: FakeScheduler, start: Any) -> None:
     executor = await start()
     step = lease("echo", 1)

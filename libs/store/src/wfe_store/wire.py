@@ -51,8 +51,12 @@ class Wire:
             psycopg.OperationalError: The store cannot be reached.
         """
         connection = await AsyncConnection.connect(url, autocommit=True, application_name=name, connect_timeout=5)
-        await connection.execute(settings, prepare=False)
-        return cls(connection)
+        try:
+            await connection.execute(settings, prepare=False)
+            return cls(connection)
+        except BaseException:
+            await connection.close()
+            raise
 
     @property
     def closed(self) -> bool:
