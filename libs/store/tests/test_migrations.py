@@ -247,7 +247,10 @@ def test_a_dump_beside_a_migration_stops_nobody(oldest_schema: str, monkeypatch:
         with psycopg.connect(oldest_schema, autocommit=True, options="-c statement_timeout=5s") as service:
             turns = 0
             while turns < 3:
-                waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER%'"
+                waits = (
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    " AND datname = current_database()"
+                )
                 row = service.execute(waits).fetchone()
                 if row and row[0]:
                     service.execute("SELECT count(*) FROM steps")
