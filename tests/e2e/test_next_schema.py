@@ -30,8 +30,11 @@ from wfe_store.migrate import migrate
 ROOT = Path(__file__).resolve().parents[2]
 #: Whose tests send every statement there is.
 SUITES = ("libs/store/tests", "services/scheduler/tests", "services/approvals/tests")
-#: That both know the same schema is not to be so.
-NOT = "libs/store/tests/test_schema.py::test_metadata_and_database_agree"
+#: That this version knows every table and column there is, is not to be so.
+NOT = (
+    "--deselect=libs/store/tests/test_schema.py::test_metadata_and_database_agree",
+    "--deselect=libs/store/tests/test_retention.py::test_every_table_says_what_makes_its_rows_go",
+)
 SOURCE = """
 name: {name}
 steps:
@@ -45,7 +48,7 @@ steps:
 @pytest.mark.slow
 def test_every_statement_of_this_version_runs_on_the_next_schema():
     """Also what comes with a schema is not counted on: no statement depends on how many columns a table has."""
-    line = [sys.executable, "-m", "pytest", *SUITES, "--deselect", NOT, "-p", "no:cacheprovider"]
+    line = [sys.executable, "-m", "pytest", *SUITES, *NOT, "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
     environment = os.environ | {"WFE_TEST_NEXT_SCHEMA": "1"}
     ended = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=1_200)
     assert ended.returncode == 0, ended.stdout[-5_000:]
