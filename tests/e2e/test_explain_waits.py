@@ -72,10 +72,14 @@ async def test_a_run_of_its_own(sam, publish, explained):
     assert said["step"] == "inner"
 
     async def begun():
-        return (await sam.get(f"/api/v1/workflows/{child}/explain"))["reason"] == "WAITING_SIGNAL"
+        return (await sam.get(f"/api/v1/workflows/{parent}/explain"))["details"].get("child_status") == "running"
 
     await wait_for(begun)
-    assert (await sam.get(f"/api/v1/workflows/{parent}/explain"))["details"]["child_status"] == "running"
+
+    async def waits():
+        return (await sam.get(f"/api/v1/workflows/{child}/explain"))["reason"] == "WAITING_SIGNAL"
+
+    await wait_for(waits)
     await sam.post(f"/api/v1/workflows/{child}/signals/go", {"payload": 1})
     assert (await sam.wait_ended(parent))["status"] == "completed"
 
