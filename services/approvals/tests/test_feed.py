@@ -17,7 +17,7 @@ from wfe_stack.testing_receivers import Receivers
 from wfe_store.deliveries import Deliveries, Outcome, Room
 from wfe_store.pool import fetch_all, fetch_one
 from wfe_store.webhook_feed import Feed
-from wfe_store.webhooks import Webhooks
+from wfe_store.webhooks import CLOCK_SECONDS, SURE_SECONDS, Webhooks
 
 from .conftest import World
 from .webhook_calls import happen, subscribe
@@ -88,10 +88,14 @@ async def test_a_subscription_counts_only_once_its_commit_can_be_seen(quiet: Wor
     began = dt.datetime.now(dt.UTC)
     first = await subscribe(world, "https://receiver.example.com/")
     # The owner's first: schedulers may not have known of the owner. Answered only when they do.
-    assert first.active_from.ToDatetime(dt.UTC) >= began + dt.timedelta(seconds=2)
-    assert dt.datetime.now(dt.UTC) >= first.active_from.ToDatetime(dt.UTC) - dt.timedelta(milliseconds=100)
+    assert first.active_from.ToDatetime(dt.UTC) >= began + dt.timedelta(seconds=SURE_SECONDS)
+    behind = dt.timedelta(seconds=CLOCK_SECONDS - 0.01)
+    assert dt.datetime.now(dt.UTC) >= first.active_from.ToDatetime(dt.UTC) + behind
+    asked = dt.datetime.now(dt.UTC)
     second = await subscribe(world, "https://receiver.example.com/")
-    assert second.active_from.ToDatetime(dt.UTC) <= dt.datetime.now(dt.UTC)
+    # What happens next counts also where the clock is behind.
+    assert second.active_from.ToDatetime(dt.UTC) < asked + dt.timedelta(seconds=1)
+    assert dt.datetime.now(dt.UTC) >= second.active_from.ToDatetime(dt.UTC) + behind
     # One whose maker died before it could set the moment.
     async with world.database.connection() as connection:
         await connection.execute("UPDATE webhooks SET active_from = NULL")

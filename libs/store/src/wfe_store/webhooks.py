@@ -20,9 +20,12 @@ from wfe_store.schema_webhooks import webhooks
 
 #: Seconds a scheduler may go by a reading of `subscribed_owners`.
 GOOD_SECONDS = 1.5
+#: How far a scheduler's clock, which dates events, may be from the store's, either way.
+CLOCK_SECONDS = 0.25
 #: From so many seconds after its commit a subscription's events are sure to be told: no scheduler goes by an older
-#: reading, and half a second is left for clocks that differ.
-SURE_SECONDS = 2.0
+#: reading, also when its clock is ahead. To whom it matters that the next event is told, it is said CLOCK_SECONDS
+#: later: one whose clock is behind dates it before that moment.
+SURE_SECONDS = GOOD_SECONDS + CLOCK_SECONDS
 #: Subscriptions of one owner.
 MOST_WEBHOOKS = 1_000
 

@@ -13,7 +13,7 @@ from wfe_engine.errors import InvalidInput
 from wfe_language import ExpressionError
 from wfe_servicekit.calls import Caller, http_status
 from wfe_servicekit.checks import Violations, choice, plain_text
-from wfe_store.webhooks import SURE_SECONDS, Webhook
+from wfe_store.webhooks import CLOCK_SECONDS, SURE_SECONDS, Webhook
 
 from wfe_approvals.inputs import NAME_CHARACTERS
 from wfe_approvals.webhook_mapping import webhook_of
@@ -95,5 +95,5 @@ def parse_filter(source: str, field: str = "filter") -> None:
 async def until_active(webhook: Webhook) -> None:
     """Wait until every event from now on is sure to be told; no longer than that takes."""
     if webhook.active_from is not None:
-        left = (webhook.active_from - datetime.now(UTC)).total_seconds()
-        await asyncio.sleep(min(max(left, 0.0), SURE_SECONDS))
+        left = (webhook.active_from - datetime.now(UTC)).total_seconds() + CLOCK_SECONDS
+        await asyncio.sleep(min(max(left, 0.0), SURE_SECONDS + CLOCK_SECONDS))
