@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 from wfe_scheduler import clock as module
-from wfe_scheduler.clock import SAMPLES, StoreClock
+from wfe_scheduler.clock import StoreClock
 from wfe_store.pool import Database
 
 #: What the store's clock is ahead of the monotonic one.
@@ -49,28 +49,28 @@ def error(clock: StoreClock, store: Answers) -> float:
 
 async def test_an_answer_that_is_picked_up_late_moves_nothing_that_is_known(store):
     clock = StoreClock(store)
-    store.delays = [(0.001, 0.001)] * SAMPLES
+    store.delays = [(0.001, 0.001), (0.001, 0.120)]
     await clock.sample()
     assert error(clock, store) <= 0.001
-    store.delays = [(0.001, 0.120)] * SAMPLES
     await clock.sample()
     assert error(clock, store) <= 0.001
 
 
 @pytest.mark.parametrize("slow", [(0.001, 0.120), (0.120, 0.001)])
-async def test_the_quickest_answer_of_a_sample_says_most(store, slow):
+async def test_the_quickest_answer_says_most(store, slow):
     clock = StoreClock(store)
     store.delays = [slow, (0.001, 0.001), slow]
-    await clock.sample()
-    assert error(clock, store) <= 0.002
+    for most in (0.061, 0.002, 0.002):
+        await clock.sample()
+        store.now += 1  # a clock that is ahead waits until it is right
+        assert error(clock, store) <= most
 
 
 async def test_a_store_whose_clock_was_set_is_followed(store, monkeypatch):
     clock = StoreClock(store)
-    store.delays = [(0.001, 0.001)] * SAMPLES
+    store.delays = [(0.001, 0.001)] * 2
     await clock.sample()
     monkeypatch.setattr(f"{__name__}.AHEAD", AHEAD + 60)
-    store.delays = [(0.001, 0.001)] * SAMPLES
     await clock.sample()
     assert error(clock, store) <= 0.002
 

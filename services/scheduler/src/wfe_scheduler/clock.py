@@ -6,9 +6,6 @@ import time
 
 from wfe_store.pool import Database
 
-#: Questions of one sample; the quickest answer says most.
-SAMPLES = 3
-
 
 class StoreClock:
     """Moments by Postgres's clock, in Unix seconds; never goes back.
@@ -22,27 +19,22 @@ class StoreClock:
         self._last = 0.0
 
     async def sample(self) -> None:
-        """Ask Postgres for its time, a few times.
+        """Ask Postgres for its time.
 
         Raises:
             Unavailable: It gave none.
         """
         async with self._database.connection() as connection:
-            for _ in range(SAMPLES):
-                before = time.monotonic()
-                cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-                row = await cursor.fetchone()
-                after = time.monotonic()
-                assert row is not None
-                self._learn(float(row[0]), before, after)
-
-    def _learn(self, moment: float, before: float, after: float) -> None:
-        """Take in that it was a moment at the store at some time between two of here.
-
-        A slow answer says little: on a busy machine its middle is tens of milliseconds off. What is known already stays
-        as it is, as long as the answer lets it.
-        """
-        self._offset = min(max(self._offset, moment - after), moment - before)
+            before = time.monotonic()
+            cursor = await connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            row = await cursor.fetchone()
+            after = time.monotonic()
+        assert row is not None
+        moment = float(row[0])
+        # It was that moment at some time between the two, and a slow answer says little: on a busy machine its middle is
+        # tens of milliseconds off. What is known already stays as it is, as long as the answer lets it.
+        if not moment - after <= self._offset <= moment - before:
+            self._offset = moment - (before + after) / 2
 
     def now(self) -> float:
         """The present moment."""
