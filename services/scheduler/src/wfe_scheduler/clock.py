@@ -31,7 +31,7 @@ class StoreClock:
             after = time.monotonic()
         assert row is not None
         moment = float(row[0])
-        # It was that moment at some time between the two, and a slow answer says little: on a busy machine its middle is
+        # It was that moment at some time between the two. A slow answer says little: on a busy machine its middle is
         # tens of milliseconds off. What is known already stays as it is, as long as the answer lets it.
         if not moment - after <= self._offset <= moment - before:
             self._offset = moment - (before + after) / 2
